@@ -1,0 +1,92 @@
+# Everything a contributor types. `make help` lists the targets.
+#
+# Needed on the machine: make, cargo (Rust 1.89 or later) and Python 3.9 or later with venv.
+# All else is installed into $(VENV). Another interpreter gets an environment of its own: make test PYTHON=python3.12
+
+PYTHON ?= python3
+VENV ?= $(if $(filter python3,$(notdir $(PYTHON))),.venv,.venv-$(notdir $(PYTHON)))
+SEED ?=
+SECONDS ?= 60
+PROCESSES ?=
+DEMO ?=
+BENCH ?=
+
+BIN := $(VENV)/bin
+VENV_READY := $(VENV)/.requirements-installed
+PACKAGE_READY := $(VENV)/.package-installed
+
+RUST_SOURCES := Cargo.toml $(wildcard Cargo.lock) \
+	$(shell find crates/everyline crates/everyline-python -name target -prune -o \
+	\( -name '*.rs' -o -name Cargo.toml \) -print 2>/dev/null)
+PYTHON_SOURCES := pyproject.toml $(shell find python -name '*.py' -o -name '*.pyi' 2>/dev/null)
+TORTURE := $(wildcard crates/everyline-torture)
+
+export PYO3_PYTHON := $(abspath $(BIN)/python)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-rust test-loom test-python bench torture lint build clean
+.NOTPARALLEL:
+
+help:
+	@echo 'make demo      a real gunicorn logs through Python'"'"'s handlers and through ours, about two minutes'
+	@echo '               DEMO="--requests 2000 --rows everyline-size" passes options on'
+	@echo 'make test      Rust tests, loom model tests, Python tests, and a torture run of 60 s'
+	@echo 'make torture   processes are killed at every step, and every line is counted'
+	@echo '               SEED= SECONDS=$(SECONDS) PROCESSES= choose the run'
+	@echo 'make bench     speed and memory; BENCH= passes options on'
+	@echo 'make lint      rustfmt, clippy, ruff, mypy, stubtest'
+	@echo 'make build     the command and the Python package'
+	@echo 'make clean     removes everything that was built'
+	@echo 'PYTHON=        the interpreter to use, here $(PYTHON); its environment is $(VENV)'
+
+$(VENV_READY): requirements/dev.txt requirements/demo.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/dev.txt -r requirements/demo.txt
+	touch $@
+
+$(PACKAGE_READY): $(VENV_READY) $(RUST_SOURCES) $(PYTHON_SOURCES)
+	VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop --release --quiet
+	touch $@
+
+demo: $(PACKAGE_READY)
+	$(BIN)/python -m demo.run $(DEMO)
+
+test: test-rust test-loom test-python
+	$(MAKE) torture SECONDS=60
+
+test-rust:
+	cargo test
+ifneq ($(TORTURE),)
+	cargo test -p everyline-torture
+	cargo test -p everyline --features torture
+endif
+
+# Loom replaces the atomics of the whole crate, so it gets a target directory of its own.
+test-loom:
+	RUSTFLAGS="--cfg loom" cargo test -p everyline --test loom --release --target-dir target/loom
+
+test-python: $(PACKAGE_READY)
+	$(BIN)/python -m pytest
+
+bench:
+	cargo run --release -p everyline-bench -- $(BENCH)
+
+torture:
+	cargo run --release -p everyline-torture -- run $(if $(SEED),--seed $(SEED)) --seconds $(SECONDS) \
+		$(if $(PROCESSES),--processes $(PROCESSES))
+
+lint: $(PACKAGE_READY)
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	MYPYPATH=python $(BIN)/stubtest everyline
+
+build: $(PACKAGE_READY)
+	cargo build --release
+
+clean:
+	cargo clean
+	rm -rf $(VENV) out build .pytest_cache .ruff_cache .mypy_cache
+	rm -f python/everyline/*.so

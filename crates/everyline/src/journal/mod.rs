@@ -1,0 +1,4 @@
+//! The journal: the files beside the log that all its processes share.
+pub mod layout;
+pub mod map;
+pub mod slot;

@@ -1,0 +1,153 @@
+//! Options of a log: what the user may set, checked before anything is touched.
+//!
+//! The part that all processes of one log must agree on (rotation, names, retention) is also written to the journal as
+//! plain `key=value` lines, so that any process, and the command line, can commit and rotate for the others.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::rotation::{Naming, Schedule};
+
+/// Smallest and largest ring, in bytes. A ring is a power of two.
+pub const RING_BYTES_MIN: u64 = 4 << 10;
+/// See [`RING_BYTES_MIN`].
+pub const RING_BYTES_MAX: u64 = 64 << 20;
+
+/// When records go to the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Commit {
+    /// In the call that logs, by whoever is free. The default.
+    #[default]
+    WriteThrough,
+    /// By a background thread; the call returns after a copy.
+    Deferred,
+}
+
+/// When the file is forced to disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Fsync {
+    /// Never: the kernel decides. The default, and what Python's handlers do.
+    #[default]
+    Never,
+    /// A file is synced when it is rotated away.
+    OnRotation,
+    /// Records at or above this level (Python's numbers: ERROR is 40) are synced before the call returns.
+    AtLevel(u8),
+    /// At most this long after a record (deferred mode), or at the next commit after it (write-through).
+    Interval(Duration),
+    /// Every record, before the call returns. Callers that wait at the same time share one sync.
+    Always,
+}
+
+/// What to do with a record when ring and overflow are full and the wait has reached its bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Full {
+    /// Drop it, count it, and announce the count in the log. The default.
+    #[default]
+    Drop,
+    /// Wait on, without a bound.
+    Block,
+}
+
+/// Everything that can be set. Built by [`Builder`](crate::Builder).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// No file grows over this many bytes (a single larger record excepted). `None`: no rotation by size.
+    pub max_bytes: Option<u64>,
+    /// Rotation by civil time.
+    pub schedule: Option<Schedule>,
+    /// How rotated files are named.
+    pub naming: Naming,
+    /// How many rotated files are kept. `None`: all of them (dated names only).
+    pub keep: Option<u32>,
+    /// When records go to the file.
+    pub commit: Commit,
+    /// When the file is forced to disk.
+    pub fsync: Fsync,
+    /// Size of one process's ring; a power of two. The first process of a log decides for all.
+    pub ring_bytes: u64,
+    /// Bound of one process's overflow file.
+    pub overflow_bytes: u64,
+    /// Policy when there is no room.
+    pub full: Full,
+    /// Longest wait for room, and for `flush`; once per incident.
+    pub wait: Duration,
+    /// Records at or above this level return only when they are in the file (40 is Python's ERROR).
+    pub urgent_level: u8,
+    /// Where the journal is kept; `None`: beside the log.
+    pub journal_dir: Option<PathBuf>,
+    /// Permission bits of a newly created log file, less the umask.
+    pub mode: u32,
+    /// Empty the log at start, if this is the first process on it.
+    pub truncate: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            max_bytes: None,
+            schedule: None,
+            naming: Naming::Numbered,
+            keep: Some(5),
+            commit: Commit::WriteThrough,
+            fsync: Fsync::Never,
+            ring_bytes: 256 << 10,
+            overflow_bytes: 64 << 20,
+            full: Full::Drop,
+            wait: Duration::from_secs(1),
+            urgent_level: 40,
+            journal_dir: None,
+            mode: 0o666,
+            truncate: false,
+        }
+    }
+}
+
+impl Options {
+    /// Checks every value.
+    ///
+    /// # Errors
+    /// [`InvalidOption`](crate::ErrorKind::InvalidOption), naming the option, what was given and what is expected.
+    pub fn check(&self) -> Result<()> {
+        if self.max_bytes == Some(0) {
+            return Err(Error::option("max_bytes", "0 bytes hold no record; give a size, or leave it out for no rotation by size"));
+        }
+        if !self.ring_bytes.is_power_of_two() || !(RING_BYTES_MIN..=RING_BYTES_MAX).contains(&self.ring_bytes) {
+            return Err(Error::option(
+                "ring_bytes",
+                format!("{} is not a power of two from {RING_BYTES_MIN} to {RING_BYTES_MAX}", self.ring_bytes),
+            ));
+        }
+        if self.overflow_bytes < self.ring_bytes {
+            return Err(Error::option(
+                "overflow_bytes",
+                format!("{} is less than the ring ({} bytes); the default is 64 MiB", self.overflow_bytes, self.ring_bytes),
+            ));
+        }
+        if self.naming == Naming::Numbered && self.rotates() && !matches!(self.keep, Some(1..=99_999)) {
+            return Err(Error::option(
+                "keep",
+                "numbered names need a count from 1 to 99999; use dated names to keep every file",
+            ));
+        }
+        if self.keep == Some(0) {
+            return Err(Error::option("keep", "0 would delete every rotated file; give 1 or more, or leave it out to keep all"));
+        }
+        if self.wait > Duration::from_secs(24 * 3600) {
+            return Err(Error::option("wait", "the bound must be at most one day; use the policy `Block` to wait on"));
+        }
+        if matches!(self.fsync, Fsync::Interval(d) if d.is_zero()) {
+            return Err(Error::option("fsync", "an interval of zero is `Always`; say so"));
+        }
+        if self.mode & !0o777 != 0 {
+            return Err(Error::option("mode", format!("{:o} has bits beyond rwxrwxrwx", self.mode)));
+        }
+        Ok(())
+    }
+
+    /// True if any policy can cut the file.
+    pub fn rotates(&self) -> bool {
+        self.max_bytes.is_some() || self.schedule.is_some()
+    }
+}

@@ -1,0 +1,570 @@
+//! LOOK, ACQUIRE, LOOP, RELEASE: how a process becomes the writer, what it does as such, and how it stops.
+//!
+//! Promise: `look` never waits for another process. When it returns [`Looked::Clean`], everything that was published
+//! before the call is in the file; otherwise it says why not. One [`Committer`] exists per process and log, used under
+//! the process's commit mutex.
+
+use std::io;
+use std::sync::atomic::Ordering;
+
+use super::batch::{Batch, Gatherer, Policy};
+use super::dirty::Slots;
+use super::env::{Env, FileId, Meta, Settings};
+use super::lease::{State, Word};
+use super::step::Step;
+use crate::journal::layout::{Control, Note, Phase};
+use crate::journal::slot::Slot;
+use crate::options::Fsync;
+
+/// A holder without progress for this long may be dead: ask the kernel.
+pub const BEAT_MS: u64 = 8;
+/// The path of the log is looked at this often while records flow.
+const PATH_CHECK_MS: u64 = 10;
+/// A dead holder is probed for at most this often by one process.
+const PROBE_MS: u64 = 5;
+/// Back-off after a failed write: from, to.
+const RETRY_MS: (u64, u64) = (10, 1000);
+/// Back-off after a failed rotation.
+const ROTATE_RETRY_MS: u64 = 1000;
+
+/// How far `look` may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effort {
+    /// One batch, then on only if nobody else takes over: the price of one log call.
+    Call,
+    /// Until nothing is left.
+    Drain,
+    /// As `Drain`, and a back-off after an error is not waited for.
+    Force,
+}
+
+/// What `look` found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Looked {
+    /// Everything published before the call is in the file.
+    Clean,
+    /// Another process is writing, and makes progress.
+    Busy,
+    /// Another process holds the lease, lives, and makes no progress.
+    Stuck(u16),
+    /// Writing failed; a later call tries again. errno.
+    Failed(i32),
+}
+
+/// An operation that failed under the lease; its number stands in the control file for `status`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Operation {
+    /// No failure.
+    None = 0,
+    /// Opening the log.
+    Open = 1,
+    /// Writing.
+    Write = 2,
+    /// Comparing file and batch.
+    Read = 3,
+    /// Renaming, creating, listing at a rotation.
+    Rotate = 4,
+    /// fsync.
+    Sync = 5,
+    /// Reading an overflow file.
+    Overflow = 6,
+}
+
+impl Operation {
+    /// For people.
+    pub fn name(code: u8) -> &'static str {
+        match code {
+            1 => "open log",
+            2 => "write log",
+            3 => "read log back",
+            4 => "rotate",
+            5 => "fsync",
+            6 => "read overflow file",
+            _ => "none",
+        }
+    }
+}
+
+/// A failure with what was tried.
+#[derive(Debug)]
+pub struct Failure {
+    /// What was tried.
+    pub operation: Operation,
+    /// What the system said.
+    pub errno: i32,
+}
+
+impl Failure {
+    pub(super) fn new(operation: Operation) -> impl Fn(io::Error) -> Self {
+        move |e| Self { operation, errno: e.raw_os_error().unwrap_or(libc::EIO) }
+    }
+}
+
+/// The log as this process has it open.
+#[derive(Debug)]
+pub struct Open<F> {
+    /// The file.
+    pub file: F,
+    /// Which.
+    pub id: FileId,
+}
+
+/// The writing side of one process on one log.
+#[derive(Debug)]
+pub struct Committer<E: Env> {
+    pub(super) open: Option<Open<E::File>>,
+    pub(super) settings: Settings,
+    settings_version: u64,
+    pub(super) pending: Slots,
+    gatherer: Gatherer,
+    batch: Batch,
+    probed_ms: u64,
+    descriptor_checked_ms: u64,
+    /// Records and bytes committed by this committer, for `recover`.
+    pub committed: (u64, u64),
+    /// Slots found with bytes that are no frames.
+    pub corrupt_slots: u64,
+}
+
+impl<E: Env> Committer<E> {
+    /// A committer that has done nothing yet.
+    pub fn new(env: &E) -> Self {
+        Self {
+            open: None,
+            settings: env.settings(),
+            settings_version: env.control().wishes.settings_version.load(Ordering::Acquire),
+            pending: Slots::default(),
+            gatherer: Gatherer::default(),
+            batch: Batch::default(),
+            probed_ms: 0,
+            descriptor_checked_ms: 0,
+            committed: (0, 0),
+            corrupt_slots: 0,
+        }
+    }
+
+    /// Step 1 of ATTACH: called once, with the slot's lock held, before the first record. If the lease does not name
+    /// this slot, the note of its last owner means nothing any more.
+    pub fn attached(env: &E) {
+        let control = env.control();
+        let named = match control.lease.load().state() {
+            State::Free => None,
+            State::Held(slot) | State::Pending(slot) => Some(slot),
+        };
+        if named != Some(env.me()) {
+            own(env).note().set_phase(Phase::Idle);
+        }
+        // A predecessor may have died between its head store and its mark.
+        control.dirty.mark(env.me());
+    }
+
+    /// LOOK: commits what is published, if nobody else does.
+    pub fn look(&mut self, env: &E, effort: Effort) -> Looked {
+        let control = env.control();
+        loop {
+            let seen = control.lease.load();
+            let now = env.coarse_ms();
+            let retry = control.trouble.retry_at_ms.load(Ordering::Relaxed);
+            let waits = effort != Effort::Force && now < retry && retry - now <= RETRY_MS.1;
+            let proof = match seen.state() {
+                State::Held(slot) if slot != env.me() => {
+                    if now.wrapping_sub(control.beat.load(Ordering::Relaxed)) < BEAT_MS {
+                        return Looked::Busy;
+                    }
+                    if now.wrapping_sub(self.probed_ms) < PROBE_MS && effort == Effort::Call {
+                        return Looked::Stuck(slot);
+                    }
+                    self.probed_ms = now;
+                    let Some(dead) = env.prove_dead(slot) else { return Looked::Stuck(slot) };
+                    Some(dead)
+                }
+                State::Free | State::Pending(_) if waits => {
+                    return Looked::Failed(control.trouble.last_error.load(Ordering::Relaxed) as u32 as i32);
+                }
+                // Free, or pending, or held by this very slot: by a thread of ours that panicked, or by the process
+                // that had the slot before us. The commit mutex and the slot lock say that it is not at work.
+                _ => None,
+            };
+            let Some(held) = self.acquire(env, seen) else { continue };
+            drop(proof);
+            env.step(Step::Acquired);
+            if let Some(end) = self.run(env, seen, held, effort) {
+                return end;
+            }
+        }
+    }
+
+    /// A1 and A2. `None`: somebody else was faster.
+    fn acquire(&mut self, env: &E, seen: Word) -> Option<Word> {
+        let (control, me) = (env.control(), own(env));
+        match seen.state() {
+            State::Free => me.note().set_phase(Phase::Idle),
+            State::Held(slot) | State::Pending(slot) if slot == env.me() => {}
+            State::Held(slot) | State::Pending(slot) => {
+                match env.slot(slot) {
+                    Some(theirs) => me.copy_note(theirs),
+                    // A slot number that cannot be: the word is damaged. The rings still hold everything.
+                    None => me.note().set_phase(Phase::Idle),
+                }
+                env.step(Step::NoteCopied);
+            }
+        }
+        let held = control.lease.take(seen, env.me());
+        if held.is_none() {
+            let named = match control.lease.load().state() {
+                State::Free => false,
+                State::Held(slot) | State::Pending(slot) => slot == env.me(),
+            };
+            if !named {
+                me.note().set_phase(Phase::Idle);
+            }
+        }
+        held
+    }
+
+    /// A3 and A4, then LOOP, then RELEASE or YIELD. `None`: look again.
+    fn run(&mut self, env: &E, seen: Word, held: Word, effort: Effort) -> Option<Looked> {
+        let control = env.control();
+        control.beat.store(env.coarse_ms(), Ordering::Relaxed);
+        if seen.state() != State::Free {
+            // The dead or failed holder may have taken bits and done nothing about them.
+            self.pending.fill(control.wishes.high_water.load(Ordering::Acquire) as usize);
+        }
+        match self.work(env, effort) {
+            Ok(finished) => {
+                env.step(Step::BeforeRelease);
+                control.dirty.put_back(&self.pending);
+                let left = std::mem::take(&mut self.pending);
+                let more = control.lease.release(held, &control.dirty);
+                if !more && left.is_empty() {
+                    debug_assert!(finished);
+                    return Some(Looked::Clean);
+                }
+                if effort == Effort::Call { self.leave_or_go_on(env) } else { None }
+            }
+            Err(failure) => Some(self.give_up(env, held, &failure)),
+        }
+    }
+
+    /// The budget rule: after one batch, whoever else wants to may go on. Nobody within 2 us: this process goes on, so
+    /// that work is never left without somebody in a log call.
+    fn leave_or_go_on(&self, env: &E) -> Option<Looked> {
+        let control = env.control();
+        for _ in 0..40 {
+            std::hint::spin_loop();
+            if control.lease.load().state() != State::Free {
+                return Some(Looked::Busy);
+            }
+        }
+        control.dirty.any().then_some(()).map_or(Some(Looked::Clean), |()| None)
+    }
+
+    /// LOOP. True: everything seen is in the file. False: the budget is spent.
+    fn work(&mut self, env: &E, effort: Effort) -> Result<bool, Failure> {
+        self.resume(env, false)?;
+        self.refresh_settings(env)?;
+        let control = env.control();
+        let mut batches = 0;
+        loop {
+            control.beat.store(env.coarse_ms(), Ordering::Relaxed);
+            control.dirty.take(&mut self.pending);
+            env.step(Step::Swept);
+            self.wishes(env)?;
+            if self.pending.is_empty() {
+                return Ok(true);
+            }
+            self.check_file(env)?;
+            if effort == Effort::Call && batches == 1 {
+                return Ok(false);
+            }
+            batches += self.commit_one(env)?;
+        }
+    }
+
+    /// H2 to H4 once. The number of batches written: 0 or 1.
+    fn commit_one(&mut self, env: &E) -> Result<u32, Failure> {
+        let control = env.control();
+        let end = control.file.end.load(Ordering::Relaxed);
+        let policy = InForce::now(&self.settings, control, env.coarse_ms());
+        let mut batch = std::mem::take(&mut self.batch);
+        let gathered = self.gatherer.gather(env, &mut self.pending, end, &policy, &mut batch);
+        self.corrupt_slots += batch.corrupt.len() as u64;
+        let result = gathered.map_err(Failure::new(Operation::Overflow)).and_then(|()| {
+            if batch.is_empty() {
+                if let Some(stamp) = batch.cut {
+                    self.rotate(env, Some(stamp))?;
+                    self.check_file(env)?;
+                }
+                return Ok(0);
+            }
+            self.fill_note(env, &batch, end);
+            self.resume(env, true)?;
+            self.committed.0 += batch.starts.len() as u64 + u64::from(batch.large.is_some());
+            self.committed.1 += batch.bytes();
+            Ok(1)
+        });
+        self.batch = batch;
+        result
+    }
+
+    fn fill_note(&mut self, env: &E, batch: &Batch, end: u64) {
+        let note = own(env).note();
+        let id = self.open.as_ref().map_or(FileId::NONE, |o| o.id);
+        store_id(note, id);
+        note.at.store(pack_at(end, 0), Ordering::Relaxed);
+        note.len.store(batch.bytes(), Ordering::Relaxed);
+        note.source.store(batch.large.map_or(0, |l| u64::from(l.slot) + 1), Ordering::Relaxed);
+        note.source_at.store(batch.large.map_or(0, |l| l.at), Ordering::Relaxed);
+        note.entries.store(batch.entries.len() as u64, Ordering::Relaxed);
+        for (to, from) in note.entry.iter().zip(&batch.entries) {
+            to.slot.store(u64::from(from.slot), Ordering::Relaxed);
+            to.tail.store(from.tail, Ordering::Relaxed);
+            to.over_tail.store(from.over_tail, Ordering::Relaxed);
+            to.announced.store(from.announced, Ordering::Relaxed);
+        }
+        note.starts.store(batch.starts.len() as u64, Ordering::Relaxed);
+        for (word, starts) in note.start.iter().zip(batch.starts.chunks(4)) {
+            let packed = starts.iter().rev().fold(0, |word, start| word << 16 | u64::from(*start));
+            word.store(packed, Ordering::Relaxed);
+        }
+        env.step(Step::NoteFilled);
+        note.set_phase(Phase::Write);
+        env.step(Step::NoteWrite);
+    }
+
+    /// YIELD: the note stays as it is while the lease names this slot; whoever comes next finishes it.
+    fn give_up(&mut self, env: &E, held: Word, failure: &Failure) -> Looked {
+        let control = env.control();
+        let trouble = &control.trouble;
+        let wait = trouble.retry_wait_ms.load(Ordering::Relaxed).saturating_mul(2).clamp(RETRY_MS.0, RETRY_MS.1);
+        trouble.retry_wait_ms.store(wait, Ordering::Relaxed);
+        trouble.retry_at_ms.store(env.coarse_ms() + wait, Ordering::Relaxed);
+        record_failure(control, failure);
+        // What was taken but not written may stand in any ring.
+        self.pending.fill(control.wishes.high_water.load(Ordering::Acquire) as usize);
+        control.dirty.put_back(&self.pending);
+        self.pending = Slots::default();
+        env.step(Step::Yielded);
+        if own(env).note().phase() == Phase::Idle {
+            control.lease.release(held, &control.dirty);
+        } else {
+            control.lease.release_pending(held);
+        }
+        Looked::Failed(failure.errno)
+    }
+
+    /// Opens the live file as the control file knows it, and notices when somebody else has moved it.
+    pub(super) fn check_file(&mut self, env: &E) -> Result<(), Failure> {
+        let control = env.control();
+        let now = env.coarse_ms();
+        let known = load_id(&control.file.id);
+        if let Some(open) = &self.open {
+            let fresh = self.descriptor_checked_ms == now || env.is_still(&open.file, open.id);
+            self.descriptor_checked_ms = now;
+            if open.id == known && fresh && now.wrapping_sub(control.trouble.path_seen_ms.load(Ordering::Relaxed)) < PATH_CHECK_MS
+            {
+                return Ok(());
+            }
+            if !fresh {
+                self.open = None;
+            }
+        }
+        control.trouble.path_seen_ms.store(now, Ordering::Relaxed);
+        let failed = Failure::new(Operation::Open);
+        let live = env.lookup(env.log()).map_err(&failed)?;
+        match live {
+            Some(meta) if meta.id == known => {
+                // Others may have appended, or emptied the file.
+                control.file.end.store(meta.size, Ordering::Relaxed);
+                control.file.verified_end.store(meta.size, Ordering::Relaxed);
+                if self.open.as_ref().is_some_and(|o| o.id == known) {
+                    return Ok(());
+                }
+                let old = self.open.take();
+                self.open_live(env, known)?;
+                old.map_or(Ok(()), |old| self.rescue(env, &old))
+            }
+            live => self.adopt(env, live, known),
+        }
+    }
+
+    fn open_live(&mut self, env: &E, id: FileId) -> Result<(), Failure> {
+        let failed = Failure::new(Operation::Open);
+        let file = env.open(env.log()).map_err(&failed)?;
+        let meta = env.meta(&file).map_err(&failed)?;
+        if meta.id != id {
+            // Moved between the two looks; the next check sees what is there now.
+            return Err(Failure { operation: Operation::Open, errno: libc::ESTALE });
+        }
+        self.open = Some(Open { file, id });
+        Ok(())
+    }
+
+    /// The file at the path is not the one in the control file: the first look ever, or a foreign rename or delete.
+    fn adopt(&mut self, env: &E, live: Option<Meta>, known: FileId) -> Result<(), Failure> {
+        let failed = Failure::new(Operation::Open);
+        let file = match live {
+            Some(_) => env.open(env.log()),
+            None => env.create(env.log(), None).or_else(|e| match e.kind() {
+                io::ErrorKind::AlreadyExists => env.open(env.log()),
+                _ => Err(e),
+            }),
+        }
+        .map_err(&failed)?;
+        let meta = env.meta(&file).map_err(&failed)?;
+        let state = &env.control().file;
+        if known != FileId::NONE {
+            // Whoever still has the old file open copies what was written after it lost its name, if it was deleted.
+            state.orphan_from.store(state.verified_end.load(Ordering::Relaxed), Ordering::Relaxed);
+            for (word, value) in state.orphan.iter().zip(known.0) {
+                word.store(value, Ordering::Relaxed);
+            }
+        }
+        let old = self.open.take();
+        store_file(env, &meta, env.control().file.rollover_at.load(Ordering::Relaxed));
+        self.open = Some(Open { file, id: meta.id });
+        self.start_schedule(env, Some(&meta));
+        old.map_or(Ok(()), |old| self.rescue(env, &old))
+    }
+
+    /// Settings replaced by another process; also sets up the first rotation by time.
+    fn refresh_settings(&mut self, env: &E) -> Result<(), Failure> {
+        let control = env.control();
+        let version = control.wishes.settings_version.load(Ordering::Acquire);
+        if version != self.settings_version {
+            self.settings = env.settings();
+            self.settings_version = version;
+        }
+        if control.file.rollover_for.load(Ordering::Relaxed) != version + 1 {
+            let live = env.lookup(env.log()).map_err(Failure::new(Operation::Open))?;
+            control.file.rollover_at.store(0, Ordering::Relaxed);
+            self.start_schedule(env, live.as_ref());
+            control.file.rollover_for.store(version + 1, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// First rotation by time: one period after the last write to the file that is there (stdlib 3.13), or from now.
+    fn start_schedule(&mut self, env: &E, live: Option<&Meta>) {
+        let file = &env.control().file;
+        if let Some(schedule) = self.settings.schedule
+            && file.rollover_at.load(Ordering::Relaxed) == 0
+        {
+            let now = (env.now_ns() / 1_000_000_000) as i64;
+            let base = live.map_or(now, |m| m.modified_s.min(now));
+            file.rollover_at.store(schedule.next_rollover(base).max(0) as u64, Ordering::Relaxed);
+        }
+    }
+
+    /// `reopen` and `rotate`, asked for by any process.
+    fn wishes(&mut self, env: &E) -> Result<(), Failure> {
+        let control = env.control();
+        let wishes = &control.wishes;
+        let reopen = wishes.reopen.load(Ordering::Acquire);
+        if wishes.reopen_done.load(Ordering::Relaxed) != reopen {
+            control.trouble.path_seen_ms.store(0, Ordering::Relaxed);
+            self.check_file(env)?;
+            wishes.reopen_done.store(reopen, Ordering::Release);
+        }
+        let rotate = wishes.rotate.load(Ordering::Acquire);
+        if wishes.rotate_done.load(Ordering::Relaxed) != rotate {
+            self.check_file(env)?;
+            self.rotate(env, None)?;
+            wishes.rotate_done.store(rotate, Ordering::Release);
+        }
+        if control.synced.failed.load(Ordering::Relaxed) != 0 && self.settings.fsync != Fsync::Never {
+            // After EIO the kernel has forgotten which pages are not on disk: nothing more goes into this file.
+            self.check_file(env)?;
+            self.rotate(env, None)?;
+            control.synced.failed.store(0, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// A rotation that did not happen: the record goes into the old file, and it is tried again later.
+    pub(super) fn rotation_failed(&self, env: &E, failure: &Failure) {
+        let control = env.control();
+        control.trouble.rotate_retry_at_ms.store(env.coarse_ms() + ROTATE_RETRY_MS, Ordering::Relaxed);
+        control.trouble.rotations_failed.fetch_add(1, Ordering::Relaxed);
+        record_failure(control, failure);
+    }
+}
+
+/// This process's slot.
+pub(super) fn own<E: Env>(env: &E) -> &Slot {
+    env.slot(env.me()).expect("own slot is mapped")
+}
+
+/// `off:48 | skip:16`.
+pub(super) fn pack_at(off: u64, skip: u64) -> u64 {
+    debug_assert!(off < 1 << 48 && skip < 1 << 16);
+    off << 16 | skip
+}
+
+/// Inverse of [`pack_at`].
+pub(super) fn unpack_at(word: u64) -> (u64, u64) {
+    (word >> 16, word & 0xFFFF)
+}
+
+/// A file id from shared memory.
+pub(super) fn load_id(words: &[std::sync::atomic::AtomicU64; 3]) -> FileId {
+    FileId(std::array::from_fn(|i| words[i].load(Ordering::Relaxed)))
+}
+
+/// Puts a file id into a note.
+pub(super) fn store_id(note: &Note, id: FileId) {
+    for (word, value) in note.id.iter().zip(id.0) {
+        word.store(value, Ordering::Relaxed);
+    }
+}
+
+/// C4: the control file learns of a new live file; the epoch last.
+pub(super) fn store_file<E: Env>(env: &E, meta: &Meta, rollover_at: u64) {
+    let file = &env.control().file;
+    file.rollover_at.store(rollover_at, Ordering::Relaxed);
+    file.end.store(meta.size, Ordering::Relaxed);
+    file.verified_end.store(meta.size, Ordering::Relaxed);
+    env.step(Step::FileStateHalf);
+    for (word, value) in file.id.iter().zip(meta.id.0) {
+        word.store(value, Ordering::Relaxed);
+    }
+    // Release: whoever sees the new epoch (`sync`, `status`) sees the file it belongs to.
+    file.epoch.fetch_add(1, Ordering::Release);
+    env.step(Step::FileStateStored);
+}
+
+/// Keeps the failure for `status`.
+fn record_failure(control: &Control, failure: &Failure) {
+    let code = (failure.operation as u64) << 32 | u64::from(failure.errno as u32);
+    control.trouble.last_error.store(code, Ordering::Relaxed);
+    control.trouble.errors.fetch_add(1, Ordering::Relaxed);
+}
+
+/// The rotation policy in force, asked per record.
+struct InForce {
+    max_bytes: u64,
+    rollover_ns: u64,
+}
+
+impl InForce {
+    fn now(settings: &Settings, control: &Control, now_ms: u64) -> Self {
+        let retry = control.trouble.rotate_retry_at_ms.load(Ordering::Relaxed);
+        let suspended = now_ms < retry && retry - now_ms <= ROTATE_RETRY_MS;
+        let rollover = control.file.rollover_at.load(Ordering::Relaxed);
+        Self {
+            max_bytes: settings.max_bytes.filter(|_| !suspended).unwrap_or(u64::MAX),
+            rollover_ns: match settings.schedule {
+                Some(_) if !suspended && rollover != 0 => rollover.saturating_mul(1_000_000_000),
+                _ => u64::MAX,
+            },
+        }
+    }
+}
+
+impl Policy for InForce {
+    fn cuts(&self, end: u64, len: u64, stamp: u64) -> bool {
+        // An empty file is never cut for its size: a record larger than the limit has to stand somewhere.
+        stamp >= self.rollover_ns || (end > 0 && end.saturating_add(len) > self.max_bytes)
+    }
+}

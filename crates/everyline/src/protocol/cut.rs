@@ -1,0 +1,221 @@
+//! ROTATE and its recovery: the live file gets an archive name, and a new one takes its place.
+//!
+//! Promise (I6): names change only under the lease; no file is ever replaced or deleted but the oldest archive that the
+//! user's count drops. Every step can be repeated: the shift of numbered archives goes only up to the first gap, which is
+//! where a crash left it; the cut itself is noted, and decided by the identity of the files, never by their names. A
+//! rotation that fails leaves the log writable under its old name.
+
+use std::io;
+use std::sync::atomic::Ordering;
+
+use super::commit::{Committer, Failure, Open, Operation, load_id, own, store_file, store_id};
+use super::env::{Env, FileId, Meta};
+use super::step::Step;
+use crate::journal::layout::Phase;
+use crate::journal::slot::{load_name, store_name};
+use crate::options::Fsync;
+use crate::rotation::{self, Naming};
+
+/// Tries at a free archive name while others make files with ours.
+const NAME_TRIES: u32 = 100;
+
+impl<E: Env> Committer<E> {
+    /// Cuts the live file. `stamp`: of the record that may not go into it any more; `None`: somebody asked for it.
+    /// A rotation that cannot be done is counted and kept for `status`; only what stops all writing is an error.
+    pub(super) fn rotate(&mut self, env: &E, stamp: Option<u64>) -> Result<(), Failure> {
+        let failed = Failure::new(Operation::Rotate);
+        if !env.journal_is_current() {
+            self.rotation_failed(env, &Failure { operation: Operation::Rotate, errno: libc::ESTALE });
+            return Ok(());
+        }
+        let known = load_id(&env.control().file.id);
+        let live = match env.lookup(env.log()) {
+            Ok(Some(meta)) if meta.id == known => meta,
+            // Not ours any more: the next look at the path takes up whatever is there.
+            Ok(_) => {
+                env.control().trouble.path_seen_ms.store(0, Ordering::Relaxed);
+                return self.check_file(env);
+            }
+            Err(e) => {
+                self.rotation_failed(env, &failed(e));
+                return Ok(());
+            }
+        };
+        if live.mount_root {
+            self.rotation_failed(env, &Failure { operation: Operation::Rotate, errno: libc::EBUSY });
+            return Ok(());
+        }
+        self.sync_before_cut(env);
+        for _ in 0..NAME_TRIES {
+            let name = match self.archive_name(env, stamp) {
+                Ok(name) => name,
+                Err(e) => {
+                    self.rotation_failed(env, &failed(e));
+                    return Ok(());
+                }
+            };
+            self.note_cut(env, known, &name, stamp);
+            self.resume(env, false)?;
+            if load_id(&env.control().file.id) != known {
+                self.expire(env, &name);
+                return Ok(());
+            }
+            if self.rotation_is_suspended(env) {
+                return Ok(());
+            }
+        }
+        self.rotation_failed(env, &Failure { operation: Operation::Rotate, errno: libc::EEXIST });
+        Ok(())
+    }
+
+    fn rotation_is_suspended(&self, env: &E) -> bool {
+        env.control().trouble.rotate_retry_at_ms.load(Ordering::Relaxed) > env.coarse_ms()
+    }
+
+    /// A file that is rotated away is never written again, so this is the last chance to make it durable. A failure
+    /// does not stop the rotation: the new file is where things can get better.
+    fn sync_before_cut(&self, env: &E) {
+        if self.settings.fsync != Fsync::Never
+            && let Some(open) = &self.open
+        {
+            let _ = env.sync(&open.file);
+        }
+    }
+
+    /// A free archive name. Numbered: after shifting the archives up to the first gap.
+    fn archive_name(&self, env: &E, stamp: Option<u64>) -> io::Result<String> {
+        let log = env.log();
+        match self.settings.naming {
+            Naming::Numbered => {
+                let keep = self.settings.keep.unwrap_or(1);
+                let names = env.list()?;
+                let gap = match rotation::first_gap(log, names.iter().map(String::as_str), keep) {
+                    Some(gap) => gap,
+                    None => {
+                        env.unlink(&rotation::numbered(log, keep))?;
+                        env.step(Step::OldestRemoved);
+                        keep
+                    }
+                };
+                for number in (1..gap).rev() {
+                    env.rename(&rotation::numbered(log, number), &rotation::numbered(log, number + 1))?;
+                    env.step(Step::Shifted);
+                }
+                Ok(rotation::numbered(log, 1))
+            }
+            Naming::Dated => {
+                let now = (env.now_ns() / 1_000_000_000) as i64;
+                let rollover = env.control().file.rollover_at.load(Ordering::Relaxed) as i64;
+                let when = stamp.map_or(now, |ns| (ns / 1_000_000_000) as i64);
+                let text = match self.settings.schedule {
+                    Some(schedule) => schedule.period_start_stamp(rollover, when),
+                    None => rotation::cut_stamp(now, false),
+                };
+                // Above the highest in use, not the lowest free: retention takes the low ones first.
+                let names = env.list()?;
+                let names = names.iter().map(String::as_str);
+                let clash = rotation::next_clash(log, &text, names, self.settings.schedule.as_ref());
+                Ok(rotation::dated(log, &text, clash))
+            }
+        }
+    }
+
+    /// C1.
+    fn note_cut(&self, env: &E, known: FileId, name: &str, stamp: Option<u64>) {
+        let note = own(env).note();
+        let rollover = env.control().file.rollover_at.load(Ordering::Relaxed);
+        let next = match self.settings.schedule {
+            None => 0,
+            Some(schedule) => {
+                let now = (env.now_ns() / 1_000_000_000) as i64;
+                let by_time = stamp.is_none_or(|ns| ns / 1_000_000_000 >= rollover);
+                let base = stamp.map_or(now, |ns| (ns / 1_000_000_000) as i64);
+                if by_time { schedule.next_rollover(base).max(0) as u64 } else { rollover }
+            }
+        };
+        store_id(note, known);
+        store_name(note, name.as_bytes());
+        note.next_rollover_at.store(next, Ordering::Relaxed);
+        note.set_phase(Phase::Cut);
+        env.step(Step::NoteCut);
+    }
+
+    /// C2 to C5, from wherever they stopped.
+    pub(super) fn finish_cut(&mut self, env: &E) -> Result<(), Failure> {
+        let failed = Failure::new(Operation::Rotate);
+        let note = own(env).note();
+        let source = load_id(&note.id);
+        let Some(archive) = load_name(note) else {
+            note.set_phase(Phase::Idle);
+            return Ok(());
+        };
+        let mut old = None;
+        match env.lookup(env.log()).map_err(&failed)? {
+            Some(live) if live.id == source => {
+                if let Err(e) = env.rename(env.log(), &archive) {
+                    note.set_phase(Phase::Idle);
+                    if e.kind() != io::ErrorKind::AlreadyExists {
+                        self.rotation_failed(env, &failed(e));
+                    }
+                    return Ok(());
+                }
+                env.step(Step::LiveRenamed);
+                old = Some(live);
+            }
+            Some(live) => return self.take_up(env, &live),
+            None => {}
+        }
+        if old.is_none() {
+            old = env.lookup(&archive).map_err(&failed)?.filter(|m| m.id == source);
+        }
+        match env.create(env.log(), old.as_ref()).and_then(|file| env.meta(&file)) {
+            Ok(live) => {
+                env.step(Step::LiveCreated);
+                self.take_up(env, &live)
+            }
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                let live = env.lookup(env.log()).map_err(&failed)?;
+                live.map_or(Ok(()), |live| self.take_up(env, &live))
+            }
+            Err(e) => self.undo_rename(env, &archive, source, failed(e)),
+        }
+    }
+
+    /// C3 failed: the old file gets its name back, and is written on.
+    fn undo_rename(&mut self, env: &E, archive: &str, source: FileId, failure: Failure) -> Result<(), Failure> {
+        let here = env.lookup(archive).map_err(Failure::new(Operation::Rotate))?;
+        if here.is_some_and(|m| m.id == source) && env.rename(archive, env.log()).is_ok() {
+            own(env).note().set_phase(Phase::Idle);
+            self.rotation_failed(env, &failure);
+            return Ok(());
+        }
+        Err(failure)
+    }
+
+    /// C4 and C5.
+    fn take_up(&mut self, env: &E, live: &Meta) -> Result<(), Failure> {
+        let note = own(env).note();
+        store_file(env, live, note.next_rollover_at.load(Ordering::Relaxed));
+        let file = env.open(env.log()).map_err(Failure::new(Operation::Open))?;
+        self.open = Some(Open { file, id: live.id });
+        env.control().trouble.rotations.fetch_add(1, Ordering::Relaxed);
+        note.set_phase(Phase::Idle);
+        if self.settings.fsync != Fsync::Never {
+            let _ = env.sync_directory();
+        }
+        Ok(())
+    }
+
+    /// Retention of dated archives; the numbered scheme drops its oldest when it shifts. `newest` is never a victim.
+    fn expire(&self, env: &E, newest: &str) {
+        let (Naming::Dated, Some(keep)) = (self.settings.naming, self.settings.keep) else { return };
+        let Ok(names) = env.list() else { return };
+        let names = names.iter().map(String::as_str);
+        for name in rotation::expired_dated(env.log(), names, keep, self.settings.schedule.as_ref()) {
+            // Best effort: what cannot be deleted now is in the list again next time.
+            if name != newest && env.unlink(name).is_ok() {
+                env.step(Step::Expired);
+            }
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! What the protocol needs from the world: memory shared with other processes, a directory with files, clocks.
+//!
+//! Names are base names in the log's directory. Every call may fail; the protocol is written so that it can be killed
+//! before and after each of them.
+
+use std::io;
+
+use super::step::Step;
+use crate::journal::layout::Control;
+use crate::journal::slot::Slot;
+use crate::options::Fsync;
+use crate::rotation::{Naming, Schedule};
+
+/// Which file: device, inode and birth time (ns). An inode alone is handed out again within milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FileId(pub [u64; 3]);
+
+impl FileId {
+    /// No file.
+    pub const NONE: Self = Self([0; 3]);
+}
+
+/// What `stat` says of a file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Meta {
+    /// Which file.
+    pub id: FileId,
+    /// Its length.
+    pub size: u64,
+    /// Names it has; 0: deleted.
+    pub links: u32,
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner and group.
+    pub owner: (u32, u32),
+    /// Last modification, Unix time in s.
+    pub modified_s: i64,
+    /// True for the root of a mount: a bind-mounted single file, which cannot be renamed.
+    pub mount_root: bool,
+}
+
+/// What all processes of a log agree on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Limit in bytes.
+    pub max_bytes: Option<u64>,
+    /// Rotation by time.
+    pub schedule: Option<Schedule>,
+    /// Names.
+    pub naming: Naming,
+    /// Retention.
+    pub keep: Option<u32>,
+    /// Durability; decides whether a file is synced when it is rotated away.
+    pub fsync: Fsync,
+    /// Permission bits of a live file that has no predecessor, before the umask.
+    pub mode: u32,
+}
+
+/// The world.
+pub trait Env {
+    /// An open log file, read-write and append-only.
+    type File;
+    /// Proof that a slot's process is dead; nobody can take that slot while it exists.
+    type Dead;
+
+    /// The control words.
+    fn control(&self) -> &Control;
+    /// This process's own slot.
+    fn me(&self) -> u16;
+    /// A slot's memory; `None` if it cannot be had (no such file, no descriptors left).
+    fn slot(&self, slot: u16) -> Option<&Slot>;
+    /// Asks the kernel whether the process in a slot is gone. `None`: alive, or nobody can tell.
+    fn prove_dead(&self, slot: u16) -> Option<Self::Dead>;
+    /// What is in force, as of `version` of the settings file.
+    fn settings(&self) -> Settings;
+    /// False once the journal at the path is another one: nothing may be renamed any more.
+    fn journal_is_current(&self) -> bool;
+    /// Wakes the producer of a slot that sleeps until something is taken from it.
+    fn wake(&self, slot: &Slot);
+
+    /// Wall clock, ns.
+    fn now_ns(&self) -> u64;
+    /// Monotonic clock of a few ms resolution, ms; equal in all processes of one machine.
+    fn coarse_ms(&self) -> u64;
+
+    /// Base name of the log.
+    fn log(&self) -> &str;
+    /// Opens an existing file. Never follows a symbolic link.
+    fn open(&self, name: &str) -> io::Result<Self::File>;
+    /// Makes a new file, with owner and mode of `like`. `AlreadyExists` if there is one.
+    fn create(&self, name: &str, like: Option<&Meta>) -> io::Result<Self::File>;
+    /// Appends; may write less.
+    fn append(&self, file: &Self::File, bytes: &[u8]) -> io::Result<usize>;
+    /// Reads at an offset; 0 at the end.
+    fn read_at(&self, file: &Self::File, offset: u64, out: &mut [u8]) -> io::Result<usize>;
+    /// `stat` of an open file.
+    fn meta(&self, file: &Self::File) -> io::Result<Meta>;
+    /// True if the descriptor still is that file (it may have been closed under us).
+    fn is_still(&self, file: &Self::File, id: FileId) -> bool;
+    /// Forces a file to disk.
+    fn sync(&self, file: &Self::File) -> io::Result<()>;
+    /// Forces the directory to disk.
+    fn sync_directory(&self) -> io::Result<()>;
+    /// `stat` of a name; `None` if there is nothing. Never follows a symbolic link.
+    fn lookup(&self, name: &str) -> io::Result<Option<Meta>>;
+    /// All names in the directory.
+    fn list(&self) -> io::Result<Vec<String>>;
+    /// Renames; `AlreadyExists` rather than replace anything.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+    /// Deletes.
+    fn unlink(&self, name: &str) -> io::Result<()>;
+
+    /// Reads the overflow file of a slot.
+    fn overflow_read(&self, slot: u16, offset: u64, out: &mut [u8]) -> io::Result<usize>;
+    /// Gives the space of overflow bytes before `upto` back. Best effort.
+    fn overflow_free(&self, slot: u16, from: u64, upto: u64);
+
+    /// Passes a named step; tests end the process here.
+    fn step(&self, step: Step) {
+        super::step::passed(step);
+    }
+}
