@@ -42,9 +42,10 @@ class Result:
     rotations: int = 0
     files: int = 0
     files_destroyed: int = 0
+    files_too_large: int = 0
     writes_after_rotation: int = 0
     handler_errors: int = 0
-    watcher_overflowed: bool = False
+    watcher_incomplete: bool = False
     seconds: float = 0.0
     per_worker: dict[int, int] = field(default_factory=dict)
     lost_examples: list[int] = field(default_factory=list)
@@ -64,9 +65,10 @@ class Result:
             (self.out_of_order, "out of order within their process"),
             (self.writes_after_rotation, "writes to a file that had been rotated away"),
             (self.files_destroyed, "files deleted or renamed over"),
+            (self.files_too_large, "files of maxBytes or more"),
             (self.handler_errors, "errors reported by the handler"),
             (int(self.rotations == 0), "run without a rotation, so it shows nothing"),
-            (int(self.watcher_overflowed), "overflow of the watcher's queue, so it saw not everything"),
+            (int(self.watcher_incomplete), "gap in the watcher's record, so its evidence is void"),
         ]
         return [f"{number:,} {what}" for number, what in words if number != 0]
 
@@ -100,7 +102,14 @@ def misfiled(line: Line, offset: int, file: LogFile, measured: bool, end: Option
 
 
 def count(
-    run: str, requests: int, answered: set[int], watcher: Watcher, monitor: str, timed: bool, stderr: str
+    run: str,
+    requests: int,
+    answered: set[int],
+    watcher: Watcher,
+    monitor: str,
+    timed: bool,
+    max_bytes: Optional[int],
+    stderr: str,
 ) -> Result:
     """Reads all files of the watched directory that carry the log's name, and the monitor's output."""
     result = Result(requests, len(answered))
@@ -111,7 +120,9 @@ def count(
     for name, file in sorted(watcher.names.items(), key=lambda item: item[1].serial):
         path = os.path.join(watcher.directory, name)
         result.files += 1
-        measured = os.stat(path).st_ino == file.inode_rotated
+        found = os.stat(path)
+        measured = found.st_ino == file.inode_rotated
+        result.files_too_large += max_bytes is not None and found.st_size >= max_bytes
         end = period_end(name) if timed else None
         for offset, raw in split(path):
             line = read(raw)
@@ -144,7 +155,8 @@ def count(
     result.rotations = watcher.rotations
     result.files_destroyed = len(watcher.gone)
     result.writes_after_rotation = sum(file.late_writes for file in files)
-    result.watcher_overflowed = watcher.overflowed
+    on_disk = {name for name in os.listdir(watcher.directory) if name.startswith(watcher.live)}
+    result.watcher_incomplete = watcher.overflowed or on_disk != watcher.names.keys()
     with open(stderr, errors="replace") as text:
         result.handler_errors = text.read().count("--- Logging error ---")
     return result

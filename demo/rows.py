@@ -51,7 +51,8 @@ class Row:
             "loggers": {
                 "demo": {"level": "INFO", "handlers": ["file"], "propagate": False},
                 "gunicorn.error": to_stderr,
-                "gunicorn.access": to_stderr,
+                # One line a request is the row's business, not gunicorn's.
+                "gunicorn.access": {**to_stderr, "level": "WARNING"},
             },
         }
 

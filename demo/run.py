@@ -75,10 +75,7 @@ class RowRun:
             self._wait_until_quiet()
             self._stop(monitor)
         finally:
-            for process in self.processes:
-                if process.poll() is None:
-                    process.kill()
-                    process.wait()
+            self._clean_up()
             watcher.stop()
         result = count(
             self.run_id,
@@ -87,6 +84,7 @@ class RowRun:
             watcher,
             str(self.directory / "monitor.out"),
             self.row.timed,
+            self.row.arguments.get("maxBytes"),
             str(self.directory / "gunicorn.err"),
         )
         result.seconds = round(last_word["seconds"], 3)
@@ -104,8 +102,9 @@ class RowRun:
     def _start_server(self) -> "subprocess.Popen[Any]":
         environment = {
             **os.environ,
-            # gunicorn puts a control socket under HOME.
+            # gunicorn puts a control socket into one of these.
             "HOME": str(self.directory),
+            "XDG_RUNTIME_DIR": str(self.directory),
             "DEMO_ROW": self.row.name,
             "DEMO_RUN": self.run_id,
             "DEMO_DIRECTORY": str(self.directory),
@@ -157,6 +156,18 @@ class RowRun:
         except subprocess.TimeoutExpired:
             raise DemoError(f"{process.args!r} did not stop within {STOP_SECONDS:.0f} s") from None
 
+    def _clean_up(self) -> None:
+        """Ends whatever still runs, politely first: gunicorn takes its workers along."""
+        running = [process for process in self.processes if process.poll() is None]
+        for process in running:
+            process.terminate()
+        for process in running:
+            try:
+                process.wait(3)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
     def _wait_until_quiet(self) -> None:
         """Gives the monitor time to read what is left."""
         path, deadline = self.directory / "monitor.out", time.monotonic() + STOP_SECONDS
@@ -176,7 +187,7 @@ def choose(options: argparse.Namespace) -> list[Row]:
             raise DemoError(f"no row named {name!r}; there are {', '.join(known)}")
     missing = [known[n].handler for n in names if not known[n].available()]
     if missing:
-        raise DemoError(f"not installed: {', '.join(missing)}; `make demo` does, and --rows leaves rows out")
+        raise DemoError(f"not installed: {', '.join(missing)} (`make demo` installs all; or choose --rows)")
     return [known[name] for name in names]
 
 
@@ -221,6 +232,7 @@ def main() -> int:
     options = parse()
     signal.signal(signal.SIGTERM, stop_by_signal)
     started = time.monotonic()
+    results: list[tuple[Row, Result]] = []
     try:
         rows = choose(options)
         progress = Progress()
@@ -228,7 +240,6 @@ def main() -> int:
             f"gunicorn with {options.workers} sync workers, {options.requests:,} requests a row at "
             f"{options.rate:,.0f}/s, {len(rows)} rows; Python {platform.python_version()}"
         )
-        results = []
         for number, row in enumerate(rows, 1):
             label = f"[{number}/{len(rows)}] {row.title}"
             progress.show(f"{label}: starting")
@@ -239,6 +250,8 @@ def main() -> int:
         print(f"{time.monotonic() - started:.0f} s in all")
         return code
     except DemoError as error:
+        if results:
+            tell(results, options.out)
         print(f"\ndemo: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

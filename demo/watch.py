@@ -91,8 +91,7 @@ class Watcher(threading.Thread):
 
     def _event(self, mask: int, cookie: int, name: str, now: float) -> None:
         if mask & IN_CREATE:
-            self._serial += 1
-            self.names[name] = LogFile(self._serial, now)
+            self.names[name] = self._new(now)
         elif mask & IN_DELETE:
             self._forget(name, "deleted")
         elif mask & IN_MOVED_FROM:
@@ -104,15 +103,18 @@ class Watcher(threading.Thread):
                     file.rotated_at = now
         elif mask & IN_MOVED_TO:
             self._forget(name, "renamed over")
-            file = self._moving.pop(cookie, None)
-            if file is not None:
-                self.names[name] = file
-                if file.rotated_at is not None and file.size_rotated is None:
-                    self._measure(file, name)
+            file = self._moving.pop(cookie, None) or self._new(now)
+            self.names[name] = file
+            if file.rotated_at is not None and file.size_rotated is None:
+                self._measure(file, name)
         elif mask & IN_MODIFY:
             file = self.names.get(name)
             if file is not None and file.rotated_at is not None:
                 file.late_writes += 1
+
+    def _new(self, now: float) -> LogFile:
+        self._serial += 1
+        return LogFile(self._serial, now)
 
     def _measure(self, file: LogFile, name: str) -> None:
         """Notes the size. The name may be another file's by now, so the inode is noted too."""

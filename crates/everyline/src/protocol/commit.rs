@@ -371,6 +371,7 @@ impl<E: Env> Committer<E> {
             }
         }
         control.trouble.path_seen_ms.store(now, Ordering::Relaxed);
+        env.watch();
         let failed = Failure::new(Operation::Open);
         let live = env.lookup(env.log()).map_err(&failed)?;
         match live {

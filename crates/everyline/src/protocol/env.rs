@@ -75,6 +75,8 @@ pub trait Env {
     fn settings(&self) -> Settings;
     /// False once the journal at the path is another one: nothing may be renamed any more.
     fn journal_is_current(&self) -> bool;
+    /// Called every few ms of activity: the time to notice that the journal was removed or that descriptors are gone.
+    fn watch(&self) {}
     /// Wakes the producer of a slot that sleeps until something is taken from it.
     fn wake(&self, slot: &Slot);
 

@@ -84,6 +84,8 @@ impl<E: Env> Committer<E> {
             Ok(n) if n as u64 == len => Ok(Some(unpack_at(me.note().at.load(Ordering::Relaxed)).0 + len)),
             Ok(_) => Ok(None),
             Err(e) if e.kind() == io::ErrorKind::Interrupted => Ok(None),
+            // Closed by a daemonizer: the file is found by its path.
+            Err(e) if e.raw_os_error() == Some(libc::EBADF) => Ok(None),
             Err(e) => Err(Failure::new(Operation::Write)(e)),
         }
     }

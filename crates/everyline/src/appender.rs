@@ -1,0 +1,411 @@
+//! The public face: a log that any number of processes, threads and appenders write together.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::attach::attach;
+use crate::engine::Engine;
+use crate::error::{Error, ErrorKind, Result};
+use crate::fork::ForkCell;
+use crate::heirloom::{self, Item};
+use crate::journal::place::Log;
+use crate::options::{Commit, Fsync, Full, Options};
+use crate::os;
+use crate::plain::{Plain, is_degradable};
+use crate::rotation::{Naming, Schedule};
+use crate::status::{self, Status};
+
+/// A degraded appender tries to attach again this often.
+const RETRY_MS: u64 = 1000;
+/// Times a record is brought to a new journal when the old one goes away under it.
+const MOVES: u32 = 5;
+
+/// Settings of an [`Appender`] to be.
+///
+/// ```no_run
+/// # use everyline::{Appender, Naming, Schedule, When};
+/// # fn main() -> everyline::Result<()> {
+/// let log = Appender::builder("app.log")
+///     .max_bytes(10 << 20)
+///     .schedule(Schedule::new(When::Midnight, 1)?)
+///     .naming(Naming::Dated)
+///     .keep(Some(14))
+///     .open()?;
+/// log.append(b"one record, one line\n")?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Builder {
+    path: PathBuf,
+    options: Options,
+}
+
+macro_rules! setters {
+    ($($(#[$doc:meta])* $name:ident: $type:ty => $value:expr),* $(,)?) => {
+        impl Builder {
+            $($(#[$doc])* #[must_use] pub fn $name(mut self, $name: $type) -> Self {
+                self.options.$name = $value;
+                self
+            })*
+        }
+    };
+}
+
+setters! {
+    /// No file grows over this many bytes. Default: no rotation by size.
+    max_bytes: u64 => Some(max_bytes),
+    /// Rotation by civil time. Default: none.
+    schedule: Schedule => Some(schedule),
+    /// Names of rotated files. Default: numbered.
+    naming: Naming => naming,
+    /// How many rotated files are kept. Default: 5. `None`: all (dated names only).
+    keep: Option<u32> => keep,
+    /// When records go to the file. Default: in the call.
+    commit: Commit => commit,
+    /// When the file is forced to disk. Default: never.
+    fsync: Fsync => fsync,
+    /// Ring size in bytes, a power of two; the first process of a log decides. Default: 256 KiB.
+    ring_bytes: u64 => ring_bytes,
+    /// Bound of a process's overflow file in bytes. Default: 64 MiB.
+    overflow_bytes: u64 => overflow_bytes,
+    /// What happens to a record for which there is no room. Default: dropped, counted, announced.
+    full: Full => full,
+    /// Longest wait for room or for `flush`. Default: 1 s.
+    wait: Duration => wait,
+    /// Records at or above this level return when they are in the file. Default: 40 (ERROR).
+    urgent_level: u8 => urgent_level,
+    /// Directory for the journal, if it is not to stand beside the log.
+    journal_dir: PathBuf => Some(journal_dir),
+    /// Permission bits of a new log file, less the umask. Default: 0666.
+    mode: u32 => mode,
+    /// Empties the log at start, if this is the first process on it. Default: no.
+    truncate: bool => truncate,
+}
+
+impl Builder {
+    /// Replaces all options.
+    #[must_use]
+    pub fn options(mut self, options: Options) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// Attaches to the log.
+    ///
+    /// # Errors
+    /// Options that cannot be; a directory that is missing; whatever keeps a journal from being used (see
+    /// [`ErrorKind`]).
+    pub fn open(self) -> Result<Appender> {
+        self.build(false)
+    }
+
+    /// As [`open`](Self::open), but where a journal cannot be had the appender degrades: it appends whole records to
+    /// the file, does not rotate it, and tries to attach again every second.
+    ///
+    /// # Errors
+    /// Options that cannot be; a directory as log, or a directory that is missing.
+    pub fn open_degraded(self) -> Result<Appender> {
+        self.build(true)
+    }
+
+    fn build(self, degrade: bool) -> Result<Appender> {
+        self.options.check()?;
+        let appender = Appender {
+            path: crate::journal::place::resolve(&self.path)?,
+            device: Plain::wants(&self.path),
+            options: self.options,
+            degrade,
+            state: ForkCell::new(),
+            degraded: AtomicBool::new(false),
+            counters: [const { AtomicU64::new(0) }; 5],
+        };
+        appender.target()?;
+        Ok(appender)
+    }
+}
+
+/// A log. Any number of them, in any number of threads and processes, may name one file.
+///
+/// `&Appender` is enough for everything, and `append` may be called from any thread. A forked child may go on using the
+/// appender it inherited: it attaches by itself with its first record.
+#[derive(Debug)]
+pub struct Appender {
+    path: PathBuf,
+    device: bool,
+    options: Options,
+    degrade: bool,
+    state: ForkCell<State>,
+    degraded: AtomicBool,
+    counters: [AtomicU64; 5],
+}
+
+#[derive(Debug, Default)]
+struct State {
+    engine: Option<Arc<Engine>>,
+    plain: Option<Plain>,
+    retry_at_ms: u64,
+}
+
+/// What one append goes through.
+enum Target {
+    Engine(Arc<Engine>),
+    Plain,
+}
+
+/// Counters of one appender, since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Records accepted.
+    pub records: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Records dropped by policy.
+    pub dropped: u64,
+    /// Calls that failed otherwise.
+    pub failed: u64,
+    /// Records that were appended without a journal.
+    pub degraded: u64,
+    /// Calls of this process that had to wait for room, on any appender of this log.
+    pub waited: u64,
+    /// True if there is no journal now.
+    pub is_degraded: bool,
+}
+
+impl Appender {
+    /// Starts building an appender for a path.
+    pub fn builder(path: impl Into<PathBuf>) -> Builder {
+        Builder { path: path.into(), options: Options::default() }
+    }
+
+    /// Appends one record, exactly as given: bring your own line break. Level 0.
+    ///
+    /// # Errors
+    /// `Dropped` by policy; `RecordTooLarge`; what the system says of a plain append or of a sync that was asked for.
+    pub fn append(&self, record: &[u8]) -> Result<()> {
+        self.append_at(0, record)
+    }
+
+    /// Appends one record. At or above `urgent_level` it returns when the record is in the file.
+    ///
+    /// # Errors
+    /// As [`append`](Self::append); `TimedOut` if an urgent record is not in the file yet (it is safe in the journal).
+    pub fn append_at(&self, level: u8, record: &[u8]) -> Result<()> {
+        let result = self.append_once(level, record);
+        let [records, bytes, dropped, failed, _] = &self.counters;
+        match &result {
+            Ok(()) => {
+                records.fetch_add(1, Ordering::Relaxed);
+                bytes.fetch_add(record.len() as u64, Ordering::Relaxed);
+            }
+            Err(e) if e.kind() == ErrorKind::Dropped => {
+                dropped.fetch_add(1, Ordering::Relaxed);
+            }
+            Err(_) => {
+                failed.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        result
+    }
+
+    fn append_once(&self, level: u8, record: &[u8]) -> Result<()> {
+        for _ in 0..MOVES {
+            match self.target()? {
+                Target::Plain => {
+                    self.counters[4].fetch_add(u64::from(!self.device), Ordering::Relaxed);
+                    return self.with_plain(|plain| plain.append(record));
+                }
+                Target::Engine(engine) => {
+                    let result = engine.append(level, record);
+                    if !engine.env.is_lost() {
+                        return result;
+                    }
+                    let published = result.is_ok() || matches!(&result, Err(e) if e.kind() == ErrorKind::TimedOut);
+                    self.leave(&engine);
+                    if published {
+                        return result;
+                    }
+                }
+            }
+        }
+        Err(Error::new(ErrorKind::TimedOut, "append to", &self.path, "its journal is removed again and again"))
+    }
+
+    /// Waits until the records of this process are in the file.
+    ///
+    /// # Errors
+    /// `TimedOut` after the `wait` that was set; the message says what stands in the way.
+    pub fn flush(&self) -> Result<()> {
+        self.on_engine(|engine| engine.flush(), |_| Ok(()))
+    }
+
+    /// Waits until the records of this process are on disk.
+    ///
+    /// # Errors
+    /// As [`flush`](Self::flush), and what `fsync` says. An `EIO` is never retried: the log goes on in a new file.
+    pub fn sync(&self) -> Result<()> {
+        self.on_engine(|engine| engine.sync(), Plain::sync)
+    }
+
+    /// Rotates now, under the naming in force.
+    ///
+    /// # Errors
+    /// `NotRotatable` without a journal; `TimedOut`.
+    pub fn rotate(&self) -> Result<()> {
+        let refuse = || Error::new(ErrorKind::NotRotatable, "rotate", &self.path, "there is no journal for this target");
+        self.on_engine(|engine| engine.wish(true), |_| Err(refuse()))
+    }
+
+    /// Looks at the path again before anything more is written: for those who rotate from outside.
+    ///
+    /// # Errors
+    /// `TimedOut`.
+    pub fn reopen(&self) -> Result<()> {
+        self.on_engine(|engine| engine.wish(false), |_| Ok(()))
+    }
+
+    /// Flushes and detaches. A later append attaches again.
+    ///
+    /// # Errors
+    /// As [`flush`](Self::flush); it is detached all the same, and what is left is safe in the journal.
+    pub fn close(&self) -> Result<()> {
+        let (engine, plain) = {
+            let mut state = self.state.lock();
+            (state.engine.take(), state.plain.take())
+        };
+        drop(plain);
+        engine.map_or(Ok(()), |engine| engine.flush())
+    }
+
+    /// The log, absolute and with symbolic links of the last component followed.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The options it was opened with.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// What all processes on this log are doing.
+    ///
+    /// # Errors
+    /// `NotAttached` if there is no journal.
+    pub fn status(&self) -> Result<Status> {
+        status::status(&self.path)
+    }
+
+    /// Counters of this appender.
+    pub fn counters(&self) -> Counters {
+        let count = |i: usize| self.counters[i].load(Ordering::Relaxed);
+        let waited = self.state.lock().engine.as_ref().map_or(0, |e| e.waited.load(Ordering::Relaxed));
+        Counters {
+            records: count(0),
+            bytes: count(1),
+            dropped: count(2),
+            failed: count(3),
+            degraded: count(4),
+            waited,
+            is_degraded: self.degraded.load(Ordering::Relaxed),
+        }
+    }
+
+    fn on_engine(
+        &self,
+        attached: impl Fn(&Engine) -> Result<()>,
+        plain: impl Fn(&mut Plain) -> Result<()>,
+    ) -> Result<()> {
+        for _ in 0..MOVES {
+            match self.target()? {
+                Target::Plain => return self.with_plain(plain),
+                Target::Engine(engine) => {
+                    let result = attached(&engine);
+                    if !engine.env.is_lost() {
+                        return result;
+                    }
+                    self.leave(&engine);
+                }
+            }
+        }
+        Err(Error::new(ErrorKind::TimedOut, "attach to", &self.path, "its journal is removed again and again"))
+    }
+
+    fn with_plain(&self, act: impl FnOnce(&mut Plain) -> Result<()>) -> Result<()> {
+        let mut state = self.state.lock();
+        let plain = state.plain.get_or_insert_with(|| {
+            // In a child that may not open the log: what its parent had open.
+            let log = Log::find(&self.path).ok();
+            let inherited = log.and_then(|log| heirloom::take(heirloom::key(log.directory.id(), &log.name), Item::Log));
+            Plain::new(&self.path, self.options.mode, self.options.wait).with_inherited(inherited)
+        });
+        act(plain)
+    }
+
+    /// Leaves an engine whose journal is gone; the next call attaches to the new one.
+    fn leave(&self, engine: &Arc<Engine>) {
+        let mut state = self.state.lock();
+        if state.engine.as_ref().is_some_and(|e| Arc::ptr_eq(e, engine)) {
+            state.engine = None;
+        }
+    }
+
+    #[inline]
+    fn target(&self) -> Result<Target> {
+        let mut state = self.state.lock();
+        match &state.engine {
+            Some(engine) => Ok(Target::Engine(Arc::clone(engine))),
+            None => self.attach(&mut state),
+        }
+    }
+
+    #[cold]
+    fn attach(&self, state: &mut State) -> Result<Target> {
+        if self.device {
+            return Ok(Target::Plain);
+        }
+        let now = os::coarse_ms();
+        if self.degraded.load(Ordering::Relaxed) && state.plain.is_some() && now < state.retry_at_ms {
+            return Ok(Target::Plain);
+        }
+        match attach(&self.path, &self.options) {
+            Ok(engine) => {
+                self.degraded.store(false, Ordering::Relaxed);
+                state.plain = None;
+                state.engine = Some(Arc::clone(&engine));
+                Ok(Target::Engine(engine))
+            }
+            Err(e) if self.degrade && is_degradable(&e) => {
+                state.retry_at_ms = now + RETRY_MS;
+                self.degraded.store(true, Ordering::Relaxed);
+                Ok(Target::Plain)
+            }
+            Err(e) => Err(e),
+        }
+    }
+}
+
+/// One `write` call is one record, so write whole lines at once (`write_all(line)`, not `writeln!` in pieces).
+impl io::Write for &Appender {
+    fn write(&mut self, record: &[u8]) -> io::Result<usize> {
+        self.append(record)?;
+        Ok(record.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(Appender::flush(self)?)
+    }
+}
+
+/// As for `&Appender`.
+impl io::Write for Appender {
+    fn write(&mut self, record: &[u8]) -> io::Result<usize> {
+        (&*self).write(record)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(Appender::flush(self)?)
+    }
+}

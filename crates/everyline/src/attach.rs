@@ -1,0 +1,250 @@
+//! Attaching to a log, and leaving it: one engine for each log in a process, however many appenders name it.
+//!
+//! Promise: two appenders of one process on one log (by whatever path) share one engine. The last process that leaves
+//! a log with nothing undelivered removes its journal; nobody else does.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+
+use rustix::fs::{AtFlags, OFlags};
+
+use crate::engine::Engine;
+use crate::error::{Error, ErrorKind, Result};
+use crate::fork::ForkCell;
+use crate::heirloom::{self, Item};
+use crate::hooks;
+use crate::journal::claim::{claim, map_slot, mapping_keeps_lock};
+use crate::journal::control::{self, ControlFile, load2};
+use crate::journal::layout::{CONTROL_BYTES, Control, READY, SLOTS};
+use crate::journal::map::Map;
+use crate::journal::place::{Log, Place};
+use crate::journal::slot::Slot;
+use crate::options::Options;
+use crate::os::{self, Handle, Transient};
+use crate::protocol::commit::{Committer, Effort};
+use crate::protocol::env::{Env, Settings};
+use crate::protocol::lease::State;
+use crate::real::Real;
+
+/// Tries at a journal that others build and remove at the same time.
+const TRIES: u32 = 200;
+
+/// Device and inode of the log's directory, and the log's name in it.
+type Key = ((u64, u64), String);
+
+/// The engines of this process. A forked child finds it empty.
+static ENGINES: ForkCell<HashMap<Key, Weak<Engine>>> = ForkCell::new();
+
+/// Finds or makes this process's engine for a log.
+pub fn attach(path: &Path, options: &Options) -> Result<Arc<Engine>> {
+    hooks::install();
+    let log = Log::find(path)?;
+    let key = (log.directory.id(), log.name.clone());
+    let mut engines = ENGINES.lock();
+    if let Some(engine) = engines.get(&key).and_then(Weak::upgrade)
+        && !engine.env.is_lost()
+    {
+        put_settings_in_force(&engine.env, options);
+        return Ok(engine);
+    }
+    let (env, first) = enter(log, options)?;
+    put_settings_in_force(&env, options);
+    if first && options.truncate {
+        truncate(&env)?;
+    }
+    Committer::<Real>::attached(&env);
+    let engine = Arc::new(Engine::new(env, options.clone()));
+    engine.thread.bind(&engine);
+    engines.retain(|_, engine| engine.strong_count() > 0);
+    engines.insert(key, Arc::downgrade(&engine));
+    drop(engines);
+    // A dead holder's batch, or what dead processes published: delivered before our first record.
+    engine.commit(Effort::Drain);
+    Ok(engine)
+}
+
+/// Engines of this process that are alive.
+pub fn engines() -> Vec<Arc<Engine>> {
+    ENGINES.lock().values().filter_map(Weak::upgrade).collect()
+}
+
+fn enter(log: Log, options: &Options) -> Result<(Real, bool)> {
+    check_target(&log)?;
+    let key = heirloom::key(log.directory.id(), &log.name);
+    let mut inherited = heirloom::take(key, Item::Shared);
+    let path = log.path.clone();
+    for _ in 0..TRIES {
+        let place = match Place::open(&log, options.journal_dir.as_deref(), true) {
+            Err(e) if e.raw_os_error() == Some(libc::EACCES) && inherited.is_some() => {
+                Place::inherited(&log, inherited.take().expect("checked"))?
+            }
+            other => other?,
+        };
+        let Some(mut control) = ControlFile::attach(&log, &place, options.ring_bytes)? else { continue };
+        let pinned = mapping_keeps_lock(&place)?;
+        if pinned {
+            // From here on the mapping holds the shared lock.
+            control.lock = None;
+        }
+        let claim = claim(&place, &control, pinned)?;
+        if !control.is_current(&place) {
+            continue;
+        }
+        let first = control.words().wishes.high_water.load(Ordering::Relaxed) <= 1
+            && control.words().file.epoch.load(Ordering::Relaxed) == 0;
+        heirloom::keep(key, Item::Shared, &place.shared);
+        let real = Real::new(log, place, control, claim, key);
+        check_engines_apart(&real)?;
+        return Ok((real, first));
+    }
+    Err(Error::new(ErrorKind::TimedOut, "attach to", &path, "its journal is being built and removed all the time"))
+}
+
+/// A journal is for regular files; everything else was sorted out by the appender.
+fn check_target(log: &Log) -> Result<()> {
+    match os::meta(log.directory.fd(), &log.name) {
+        Ok((_, kind)) if kind.is_dir() => {
+            let hint = "this is a directory; give the name of a file in it";
+            Err(Error::new(ErrorKind::InvalidTarget, "open log", &log.path, hint))
+        }
+        Ok((_, kind)) if !kind.is_file() => {
+            Err(Error::new(ErrorKind::InvalidTarget, "open log", &log.path, "this is not a regular file"))
+        }
+        // The journal is of no use to a process that cannot write the log; better to hear it now.
+        Ok(_) => match os::open_at(log.directory.fd(), &log.name, OFlags::RDWR | OFlags::APPEND, 0) {
+            Err(e) if e.raw_os_error() != Some(libc::EACCES) => Err(Error::os("open log", &log.path, e)),
+            _ => Ok(()),
+        },
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(Error::os("stat log", &log.path, e)),
+    }
+}
+
+/// Two journals on one file (hard links in two directories, say) would be two engines that rotate against each other.
+/// Every engine holds a shared mark on the log at a place that depends on its journal; another engine's mark is seen.
+fn check_engines_apart(env: &Real) -> Result<()> {
+    let Ok(file) = env.open(&env.log.name) else { return Ok(()) };
+    match crate::mark::set(file.fd(), env.control.uuid) {
+        Ok(true) => Ok(()),
+        Ok(false) => {
+            let hint = "another everyline journal is in use for this very file, reached by another name (a hard link, \
+                        or another journal_dir); use one name";
+            Err(Error::new(ErrorKind::ForeignJournal, "open log", &env.log.path, hint))
+        }
+        // File systems without open-file-description locks: no mark, no check.
+        Err(_) => Ok(()),
+    }
+}
+
+fn put_settings_in_force(env: &Real, options: &Options) {
+    // Best effort: a full disk here must not stop a process from logging under the settings that are in force.
+    let _ = Settings::of(options).put_in_force(&env.place, env.control());
+}
+
+/// `truncate`, by the first process only: the others would empty what the first has written.
+fn truncate(env: &Real) -> Result<()> {
+    let flags = OFlags::WRONLY | OFlags::TRUNC;
+    match os::open_at(env.log.directory.fd(), &env.log.name, flags, 0) {
+        Ok(_) => Ok(()),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(Error::os("truncate", &env.log.path, e)),
+    }
+}
+
+/// Leaves a log: drains, and says that the slot is free. The slot's lock goes with the mapping, when `env` is dropped;
+/// then [`Leaving`], the engine's last field, removes the journal if nobody needs it.
+impl Drop for Engine {
+    fn drop(&mut self) {
+        let _ = self.drain();
+        if self.env.is_lost() {
+            return;
+        }
+        let me = self.env.me();
+        let claimed = &self.env.control().claimed[usize::from(me) / 64];
+        claimed.fetch_and(!(1 << (me % 64)), Ordering::Relaxed);
+        self.leaving = Leaving(Leaving::prepare(&self.env).ok());
+    }
+}
+
+/// Removes the journal when it is dropped, if nobody is attached any more.
+#[derive(Debug, Default)]
+pub struct Leaving(Option<(Log, Handle)>);
+
+impl Leaving {
+    fn prepare(env: &Real) -> std::io::Result<(Log, Handle)> {
+        let copy = |handle: &Handle| Handle::new(rustix::io::fcntl_dupfd_cloexec(handle.fd(), 0)?);
+        let directory = copy(&env.log.directory)?;
+        let log = Log { directory, name: env.log.name.clone(), path: env.log.path.clone() };
+        Ok((log, copy(&env.place.parent)?))
+    }
+}
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        if let Some((log, parent)) = &self.0 {
+            // Best effort: what stays behind is found, and used or removed, by the next process.
+            let _ = remove_if_unused(log, parent);
+        }
+    }
+}
+
+/// Removes the journal if no process is attached and nothing is undelivered. True if it did.
+pub fn remove_if_unused(log: &Log, parent: &Handle) -> std::io::Result<bool> {
+    let Ok(place) = Place::open(log, None, false) else { return Ok(false) };
+    let Ok(fd) = os::open_at(place.shared.fd(), control::NAME, OFlags::RDWR, 0) else { return Ok(false) };
+    let fd = Transient::new(fd)?;
+    if !os::try_flock(fd.fd(), true)? || !place.is_current() {
+        return Ok(false);
+    }
+    if let Ok(map) = Map::shared(fd.fd(), CONTROL_BYTES, false)
+        && has_undelivered(&place, control::view(&map))
+    {
+        return Ok(false);
+    }
+    let aside = place.set_aside("gone")?;
+    remove_tree(parent, &aside)?;
+    let _ = place.remove_anchor(log);
+    Ok(true)
+}
+
+/// True if a ring, an overflow file or a note still holds something.
+pub fn has_undelivered(place: &Place, words: &Control) -> bool {
+    if words.identity.ready.load(Ordering::Acquire) != READY {
+        return false;
+    }
+    if words.lease.load().state() != State::Free {
+        return true;
+    }
+    let high = (words.wishes.high_water.load(Ordering::Acquire) as usize).min(SLOTS) as u16;
+    let ring_bytes = words.identity.ring_bytes.load(Ordering::Relaxed);
+    if !ring_bytes.is_power_of_two() || ring_bytes > crate::options::RING_BYTES_MAX {
+        return false;
+    }
+    let uuid = load2(&words.identity.uuid);
+    (0..high).filter_map(|slot| map_slot(place, uuid, ring_bytes, slot, false).ok()).any(|slot| backlog(&slot) != (0, 0))
+}
+
+/// Ring and overflow bytes that are published and not taken.
+pub fn backlog(slot: &Slot) -> (u64, u64) {
+    let words = slot.header();
+    let ring = words.producer.head.load(Ordering::Acquire) - words.consumer.tail.load(Ordering::Acquire);
+    let over = words.producer.over_len.load(Ordering::Acquire) - words.consumer.over_tail.load(Ordering::Acquire);
+    (ring, over)
+}
+
+/// Removes a journal that was set aside: two levels of directories, nothing deeper.
+pub fn remove_tree(parent: &Handle, name: &str) -> std::io::Result<()> {
+    use std::os::fd::AsFd;
+    let outer = os::open_directory(parent.fd(), name)?;
+    for inner_name in os::names(outer.as_fd(), "")? {
+        if let Ok(inner) = os::open_directory(outer.as_fd(), &inner_name) {
+            for file in os::names(inner.as_fd(), "")? {
+                rustix::fs::unlinkat(&inner, file.as_str(), AtFlags::empty())?;
+            }
+            rustix::fs::unlinkat(&outer, inner_name.as_str(), AtFlags::REMOVEDIR)?;
+        }
+    }
+    Ok(rustix::fs::unlinkat(parent.fd(), name, AtFlags::REMOVEDIR)?)
+}

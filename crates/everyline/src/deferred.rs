@@ -1,0 +1,143 @@
+//! The background committer of deferred mode.
+//!
+//! Promise: after [`Thread::notify`] the record is committed within a few milliseconds without the caller entering the
+//! kernel, except to wake a thread that has been idle. The thread is stopped and joined before a fork (a native thread
+//! makes Python warn, and would not exist in the child) and comes back with the next record.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use rustix::thread::futex;
+
+use crate::engine::Engine;
+use crate::fork::ForkCell;
+use crate::options::Fsync;
+use crate::protocol::commit::Effort;
+use crate::protocol::env::Env;
+
+/// Pause between two looks while records flow: long enough to gather a batch, short against the ring at full speed.
+const NAP: Duration = Duration::from_micros(500);
+/// Looks that found nothing before the thread sleeps for good.
+const IDLE_NAPS: u32 = 20;
+/// Longest sleep, after which it looks by itself: for what a dead process left.
+const SLEEP_MS: u64 = 250;
+
+/// Handle of the thread, and the word it sleeps on.
+#[derive(Debug, Default)]
+pub struct Thread {
+    state: Arc<State>,
+    running: ForkCell<Running>,
+    engine: std::sync::OnceLock<Weak<Engine>>,
+}
+
+#[derive(Debug, Default)]
+struct Running {
+    join: Option<std::thread::JoinHandle<()>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// 1: the thread sleeps, wake it.
+    asleep: AtomicU32,
+    started: AtomicBool,
+    stop: AtomicBool,
+}
+
+impl Thread {
+    /// Says which engine to work for; once, when the engine has found its place.
+    pub fn bind(&self, engine: &Arc<Engine>) {
+        let _ = self.engine.set(Arc::downgrade(engine));
+    }
+
+    /// A record was published.
+    #[inline]
+    pub fn notify(&self, engine: &Engine) {
+        if !self.state.started.load(Ordering::Relaxed) {
+            self.start(engine);
+        }
+        // `Dirty::mark` has fenced: either this sees the thread asleep, or the thread's last look sees the mark.
+        if self.state.asleep.load(Ordering::Relaxed) == 1 || engine.ring_is_half_full() {
+            self.wake();
+        }
+    }
+
+    fn wake(&self) {
+        if self.state.asleep.swap(0, Ordering::AcqRel) == 1 {
+            let _ = futex::wake(&self.state.asleep, futex::Flags::PRIVATE, 1);
+        }
+    }
+
+    #[cold]
+    fn start(&self, engine: &Engine) {
+        let Some(weak) = self.engine.get().cloned() else { return };
+        let mut running = self.running.lock();
+        if self.state.started.load(Ordering::Relaxed) {
+            return;
+        }
+        self.state.stop.store(false, Ordering::Relaxed);
+        let state = Arc::clone(&self.state);
+        let spawned = std::thread::Builder::new().name("everyline".into()).spawn(move || run(&state, &weak));
+        match spawned {
+            Ok(join) => {
+                running.join = Some(join);
+                self.state.started.store(true, Ordering::Relaxed);
+            }
+            // No thread to be had: the caller does the work, as in write-through mode.
+            Err(_) => {
+                engine.commit(Effort::Call);
+            }
+        }
+    }
+
+    /// Ends the thread; it comes back with the next record. What it has not committed stays published.
+    pub fn stop(&self) {
+        let mut running = self.running.lock();
+        let Some(join) = running.join.take() else { return };
+        if join.thread().id() == std::thread::current().id() {
+            return;
+        }
+        self.state.stop.store(true, Ordering::Release);
+        self.wake();
+        let _ = join.join();
+        self.state.started.store(false, Ordering::Relaxed);
+    }
+
+    /// True on the background thread itself.
+    pub fn is_current(&self) -> bool {
+        std::thread::current().name() == Some("everyline")
+    }
+}
+
+fn run(state: &State, engine: &Weak<Engine>) {
+    let mut idle = 0;
+    while !state.stop.load(Ordering::Acquire) {
+        let Some(engine) = engine.upgrade() else { return };
+        let before = engine.mark();
+        engine.commit(Effort::Drain);
+        if let Fsync::Interval(every) = engine.options.fsync
+            && engine.owes_sync()
+        {
+            engine.sync_if_due(every);
+        }
+        let busy = engine.mark() != before || engine.env.control().dirty.any() || engine.owes_sync();
+        idle = if busy { 0 } else { idle + 1 };
+        if idle <= IDLE_NAPS {
+            drop(engine);
+            std::thread::sleep(NAP);
+            continue;
+        }
+        state.asleep.store(1, Ordering::Relaxed);
+        // Orders the announcement before the last look; pairs with the fence in `Dirty::mark` of a producer.
+        fence(Ordering::SeqCst);
+        if engine.env.control().dirty.any() {
+            state.asleep.store(0, Ordering::Relaxed);
+            idle = 0;
+            continue;
+        }
+        drop(engine);
+        let time = futex::Timespec { tv_sec: 0, tv_nsec: (SLEEP_MS * 1_000_000) as i64 };
+        let _ = futex::wait(&state.asleep, futex::Flags::PRIVATE, 1, Some(&time));
+        state.asleep.store(0, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,272 @@
+//! The control file: opened, built, judged. One journal, one engine.
+//!
+//! Promise: a [`Control`] in hand is the one at its path, ready, of this layout, and locked (shared) for as long as its
+//! mapping lives. Building, judging a dead journal and removing it happen under the exclusive lock, so nobody meets a
+//! half-built or half-removed one. A journal that is a copy, or was restored, is set aside, never replayed (I7).
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::fs::OFlags;
+
+use super::boot;
+use super::layout::{BYTE_ORDER, CONTROL_BYTES, Control, Identity, LAYOUT_VERSION, MAGIC, READY, SLOTS};
+use super::map::Map;
+use super::place::{Log, Place};
+use crate::error::{Error, ErrorKind, Result};
+use crate::options::{RING_BYTES_MAX, RING_BYTES_MIN};
+use crate::os::{self, Transient};
+
+/// Name of the control file.
+pub const NAME: &str = "control";
+/// Building or removing takes milliseconds; this long means that somebody is stopped in the middle of it.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The control file, mapped and locked.
+#[derive(Debug)]
+pub struct ControlFile {
+    map: Map,
+    /// Device and inode.
+    pub id: (u64, u64),
+    /// Verified ring size of every slot.
+    pub ring_bytes: u64,
+    /// The journal's uuid.
+    pub uuid: [u64; 2],
+    /// The descriptor that holds the shared lock, until it is known that the mapping does.
+    pub lock: Option<Transient>,
+}
+
+/// What is wrong with a journal.
+enum Verdict {
+    Good,
+    /// Not finished by its builder, who is gone.
+    HalfBuilt,
+    /// Bytes that are no journal, or a journal that stood elsewhere: out of the way with it.
+    Aside(&'static str),
+    /// One that somebody may still need.
+    Refuse(String),
+}
+
+impl ControlFile {
+    /// Opens the control file of `place`, or builds it.
+    ///
+    /// # Errors
+    /// A journal of another version or architecture; what the system says; a time-out if somebody sits on the lock.
+    pub fn attach(log: &Log, place: &Place, ring_bytes: u64) -> Result<Option<Self>> {
+        let path = place.path.join(NAME);
+        let fail = |operation: &'static str| {
+            let path = path.clone();
+            move |e: io::Error| Error::os(operation, &path, e)
+        };
+        let started = Instant::now();
+        loop {
+            let fd = open_or_create(place).map_err(fail("open journal"))?;
+            let fd = Transient::new(fd).map_err(fail("open journal"))?;
+            let first = os::try_flock(fd.fd(), true).map_err(fail("lock journal"))?;
+            if !first && !os::try_flock(fd.fd(), false).map_err(fail("lock journal"))? {
+                if started.elapsed() > PATIENCE {
+                    let hint = "another process has been building or removing this journal for 5 s; is it stopped?";
+                    return Err(Error::new(ErrorKind::TimedOut, "lock journal", &path, hint));
+                }
+                std::thread::sleep(Duration::from_millis(1));
+                continue;
+            }
+            if !is_at_path(place, fd.fd()) {
+                return Ok(None);
+            }
+            if first {
+                match Self::take_first(log, place, fd.fd(), ring_bytes)? {
+                    Verdict::Good => {}
+                    Verdict::HalfBuilt => unreachable!("built"),
+                    Verdict::Aside(_) => return Ok(None),
+                    Verdict::Refuse(hint) => {
+                        return Err(Error::new(ErrorKind::ForeignJournal, "open journal", &path, hint));
+                    }
+                }
+                // Not atomic: somebody may take it exclusively in between, and remove what nobody uses.
+                if !os::try_flock(fd.fd(), false).map_err(fail("lock journal"))? || !is_at_path(place, fd.fd()) {
+                    return Ok(None);
+                }
+            }
+            let map = Map::shared(fd.fd(), CONTROL_BYTES, true).map_err(fail("map journal"))?;
+            let id = fd.id();
+            let control = view(&map);
+            match judge(&control.identity, fd.fd(), log).map_err(fail("stat journal"))? {
+                Verdict::Good => {}
+                Verdict::HalfBuilt => {
+                    std::thread::sleep(Duration::from_millis(1));
+                    continue;
+                }
+                Verdict::Aside(why) => {
+                    place.set_aside(why).map_err(fail("set aside journal"))?;
+                    return Ok(None);
+                }
+                Verdict::Refuse(hint) => {
+                    return Err(Error::new(ErrorKind::ForeignJournal, "open journal", &path, hint));
+                }
+            }
+            let ring_bytes = control.identity.ring_bytes.load(Ordering::Relaxed);
+            let uuid = load2(&control.identity.uuid);
+            return Ok(Some(Self { map, id, ring_bytes, uuid, lock: Some(fd) }));
+        }
+    }
+
+    /// Under the exclusive lock: judges what nobody uses, finishes it after a reboot, or builds anew.
+    fn take_first(log: &Log, place: &Place, fd: BorrowedFd<'_>, ring_bytes: u64) -> Result<Verdict> {
+        let path = place.path.join(NAME);
+        let fail = |e: io::Error| Error::os("build journal", &path, e);
+        let size = rustix::fs::fstat(fd).map_err(|e| fail(e.into()))?.st_size;
+        if size == 0 {
+            build(log, fd, ring_bytes).map_err(fail)?;
+            return Ok(Verdict::Good);
+        }
+        if size as usize != CONTROL_BYTES {
+            place.set_aside("corrupt").map_err(fail)?;
+            return Ok(Verdict::Aside("corrupt"));
+        }
+        let map = Map::shared(fd, CONTROL_BYTES, true).map_err(fail)?;
+        let control = view(&map);
+        let verdict = judge(&control.identity, fd, log).map_err(fail)?;
+        match verdict {
+            Verdict::Good => {
+                let boot = os::boot_id();
+                if load2(&control.identity.boot) != boot {
+                    boot::settle(place, control).map_err(fail)?;
+                    store2(&control.identity.boot, boot);
+                }
+            }
+            Verdict::HalfBuilt => {
+                build(log, fd, ring_bytes).map_err(fail)?;
+                return Ok(Verdict::Good);
+            }
+            Verdict::Aside(why) => {
+                place.set_aside(why).map_err(fail)?;
+            }
+            Verdict::Refuse(_) => {}
+        }
+        Ok(verdict)
+    }
+
+    /// The words.
+    pub fn words(&self) -> &Control {
+        view(&self.map)
+    }
+
+    /// True if the path still leads to this file.
+    pub fn is_current(&self, place: &Place) -> bool {
+        place.is_current()
+            && os::lookup(place.shared.fd(), NAME).is_ok_and(|m| m.is_some_and(|m| (m.id.0[0], m.id.0[1]) == self.id))
+    }
+}
+
+/// The control words of a mapped control file.
+pub fn view(map: &Map) -> &Control {
+    // SAFETY: Control consists of atomics only.
+    unsafe { map.at(0) }
+}
+
+fn open_or_create(place: &Place) -> io::Result<OwnedFd> {
+    let shared = place.shared.fd();
+    // Without O_CREAT first: sticky directories refuse it for files of other users.
+    match os::open_at(shared, NAME, OFlags::RDWR, 0) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        other => return other,
+    }
+    make_file(place, NAME)
+}
+
+/// Makes a journal file, open to whoever got into the directory.
+pub fn make_file(place: &Place, name: &str) -> io::Result<OwnedFd> {
+    let fd = os::open_at(place.shared.fd(), name, OFlags::RDWR | OFlags::CREATE, 0o666)?;
+    // Not ours: then its maker has done it.
+    let _ = rustix::fs::fchmod(&fd, rustix::fs::Mode::from_raw_mode(0o666));
+    Ok(fd)
+}
+
+fn is_at_path(place: &Place, fd: BorrowedFd<'_>) -> bool {
+    let here = os::lookup(place.shared.fd(), NAME).ok().flatten().map(|m| (m.id.0[0], m.id.0[1]));
+    here.is_some() && os::device_and_inode(fd).ok() == here && place.is_current()
+}
+
+/// Writes the whole file, so that its space is really there, then the identity, `ready` last.
+fn build(log: &Log, fd: BorrowedFd<'_>, ring_bytes: u64) -> io::Result<()> {
+    write_zeros(fd, CONTROL_BYTES)?;
+    let map = Map::shared(fd, CONTROL_BYTES, true)?;
+    let identity = &view(&map).identity;
+    let set = |word: &AtomicU64, value| word.store(value, Ordering::Relaxed);
+    set(&identity.magic, MAGIC);
+    set(&identity.version, LAYOUT_VERSION);
+    set(&identity.byte_order, BYTE_ORDER);
+    for (word, value) in identity.own.iter().zip(own_id(fd)?) {
+        set(word, value);
+    }
+    store2(&identity.uuid, os::random_id()?);
+    store2(&identity.boot, os::boot_id());
+    store2(&identity.log_directory, log.directory.id().into());
+    set(&identity.ring_bytes, ring_bytes);
+    set(&identity.slots, SLOTS as u64);
+    set(&identity.built_ns, os::wall_ns());
+    // Release: whoever sees it sees the rest.
+    identity.ready.store(READY, Ordering::Release);
+    Ok(())
+}
+
+/// Writes zeros over the first `len` bytes: the blocks are allocated now, not when a page is first stored to, where a
+/// full disk would be a SIGBUS.
+pub fn write_zeros(fd: impl AsFd, len: usize) -> io::Result<()> {
+    let zeros = vec![0; len.min(1 << 20)];
+    let mut done = 0;
+    while done < len {
+        let n = zeros.len().min(len - done);
+        done += rustix::io::pwrite(&fd, &zeros[..n], done as u64)?;
+    }
+    Ok(())
+}
+
+fn own_id(fd: BorrowedFd<'_>) -> io::Result<[u64; 3]> {
+    Ok(os::meta(fd, "")?.0.id.0)
+}
+
+fn judge(identity: &Identity, fd: BorrowedFd<'_>, log: &Log) -> io::Result<Verdict> {
+    let load = |word: &AtomicU64| word.load(Ordering::Relaxed);
+    let magic = load(&identity.magic);
+    if identity.ready.load(Ordering::Acquire) != READY {
+        return Ok(if magic == MAGIC || magic == 0 { Verdict::HalfBuilt } else { Verdict::Aside("corrupt") });
+    }
+    if magic != MAGIC {
+        return Ok(Verdict::Aside("corrupt"));
+    }
+    if load(&identity.byte_order) != BYTE_ORDER {
+        let hint = "it was made on a machine of another architecture; remove it there, or delete it here";
+        return Ok(Verdict::Refuse(hint.to_owned()));
+    }
+    let version = load(&identity.version);
+    if version != LAYOUT_VERSION || load(&identity.incompatible) != 0 {
+        return Ok(Verdict::Refuse(format!(
+            "it has layout version {version} and this program knows {LAYOUT_VERSION}; stop the processes that use it, \
+             run `everyline recover` of their version, then start again"
+        )));
+    }
+    if identity.own.iter().map(load).ne(own_id(fd)?) || load2(&identity.log_directory) != <[u64; 2]>::from(log.directory.id())
+    {
+        return Ok(Verdict::Aside("copied"));
+    }
+    let ring = load(&identity.ring_bytes);
+    if !ring.is_power_of_two() || !(RING_BYTES_MIN..=RING_BYTES_MAX).contains(&ring) || load(&identity.slots) != SLOTS as u64
+    {
+        return Ok(Verdict::Aside("corrupt"));
+    }
+    Ok(Verdict::Good)
+}
+
+/// Two words.
+pub fn load2(words: &[AtomicU64; 2]) -> [u64; 2] {
+    std::array::from_fn(|i| words[i].load(Ordering::Relaxed))
+}
+
+/// Two words.
+pub fn store2(words: &[AtomicU64; 2], values: [u64; 2]) {
+    words.iter().zip(values).for_each(|(word, value)| word.store(value, Ordering::Relaxed));
+}

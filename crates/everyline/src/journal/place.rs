@@ -1,0 +1,327 @@
+//! Where the journal of a log is, who may use it, and how a journal that is not ours is set aside.
+//!
+//! `.<log>.everyline/` stands beside the log; with `journal_dir` a regular file of that name says where instead. Inside
+//! is one directory, `shared`, that holds the files. The outer directory decides who gets in: whoever may write the log.
+//! The inner one and its files are open to all that got in, so that a worker that gave up root and kept the descriptor
+//! of the inner directory can still attach (the descriptor is the permission).
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, Gid, Mode, OFlags, RenameFlags, Uid};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::os::{self, Handle};
+use crate::protocol::env::Meta;
+
+/// First line of an anchor file.
+const ANCHOR: &str = "everyline journal at";
+/// Name of the inner directory.
+const SHARED: &str = "shared";
+
+/// A log, found: its directory and its name in it.
+#[derive(Debug)]
+pub struct Log {
+    /// The directory.
+    pub directory: Handle,
+    /// Base name.
+    pub name: String,
+    /// For messages only; the directory may have been renamed since.
+    pub path: PathBuf,
+}
+
+/// The two directories of a journal.
+#[derive(Debug)]
+pub struct Place {
+    /// What the outer directory is in.
+    pub parent: Handle,
+    /// Name of the outer directory there.
+    pub outer_name: String,
+    /// Device and inode of the outer directory.
+    pub outer_id: (u64, u64),
+    /// The inner directory.
+    pub shared: Handle,
+    /// For messages.
+    pub path: PathBuf,
+}
+
+/// File systems on which `flock` and shared mappings are known to work between processes.
+const SUPPORTED: &[(u64, &str)] = &[
+    (0xEF53, "ext"),
+    (0x5846_5342, "xfs"),
+    (0x9123_683E, "btrfs"),
+    (0xF2F5_2010, "f2fs"),
+    (0x0102_1994, "tmpfs"),
+    (0x794C_7630, "overlayfs"),
+    (0x2FC1_2FC1, "zfs"),
+    (0xCA45_1A4E, "bcachefs"),
+];
+
+impl Log {
+    /// Finds the directory of a log. The last component is followed if it is a symbolic link: rotation and journal
+    /// belong to the target, so that two names of one log meet.
+    ///
+    /// # Errors
+    /// No such directory, or a name that cannot be a log.
+    pub fn find(path: &Path) -> Result<Self> {
+        let path = resolve(path)?;
+        let bad = |hint: &str| Error::new(ErrorKind::InvalidTarget, "open log", &path, hint);
+        let name = path.file_name().ok_or_else(|| bad("this is not the name of a file"))?;
+        let name = name.to_str().ok_or_else(|| bad("the name must be valid UTF-8"))?.to_owned();
+        if name.len() > 200 {
+            return Err(bad("the name is longer than 200 bytes, which leaves no room for the names of rotated files"));
+        }
+        let parent = path.parent().ok_or_else(|| bad("this is not the name of a file"))?;
+        let directory = rustix::fs::open(parent, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|e| Error::os("open directory", parent, e).with_hint("the directory must exist and be readable"))?;
+        let directory = Handle::new(directory).map_err(|e| Error::os("stat", parent, e))?;
+        Ok(Self { directory, name, path })
+    }
+
+    /// Name of the outer directory, or of the anchor file.
+    pub fn journal_name(&self) -> String {
+        format!(".{}.everyline", self.name)
+    }
+}
+
+/// Makes the path absolute and follows symbolic links of the last component, also dangling ones.
+pub fn resolve(path: &Path) -> Result<PathBuf> {
+    let mut path = std::path::absolute(path).map_err(|e| Error::os("resolve", path, e))?;
+    for _ in 0..40 {
+        match std::fs::read_link(&path) {
+            Ok(target) => path = path.parent().unwrap_or(Path::new("/")).join(target),
+            // Not a link, or not there.
+            Err(_) => return Ok(path),
+        }
+    }
+    Err(Error::os("resolve", &path, io::Error::from_raw_os_error(libc::ELOOP)))
+}
+
+impl Place {
+    /// Opens the journal's directories; makes them if `create` says so.
+    ///
+    /// # Errors
+    /// `NotAttached` if there are none and none are to be made; otherwise what stands in the way.
+    pub fn open(log: &Log, journal_dir: Option<&Path>, create: bool) -> Result<Self> {
+        let name = log.journal_name();
+        for _ in 0..100 {
+            let (parent, parent_path) = match anchored(log, &name)? {
+                Some(parent) => parent,
+                None => match journal_dir {
+                    Some(elsewhere) if create && !exists(log.directory.fd(), &name)? => {
+                        write_anchor(log, &name, elsewhere)?;
+                        continue;
+                    }
+                    _ => (clone(&log.directory, &log.path)?, parent_of(&log.path)),
+                },
+            };
+            let path = parent_path.join(&name);
+            match Self::open_in(log, parent, &name, &path, create) {
+                // Removed by the last process that left, between two of our steps.
+                Err(e) if create && e.raw_os_error() == Some(libc::ENOENT) => {}
+                other => return other,
+            }
+        }
+        Err(Error::os("open journal", parent_of(&log.path).join(name), io::Error::from_raw_os_error(libc::ENOENT)))
+    }
+
+    fn open_in(log: &Log, parent: Handle, name: &str, path: &Path, create: bool) -> Result<Self> {
+        let fail = |operation: &'static str| move |e: io::Error| Error::os(operation, path, e);
+        let outer = match os::open_directory(parent.fd(), name) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound && create => {
+                make_outer(log, parent.fd(), name).map_err(fail("make journal"))?;
+                os::open_directory(parent.fd(), name).map_err(fail("open journal"))?
+            }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                return Err(Error::new(ErrorKind::NotAttached, "open journal", path, "no process is attached to this log"));
+            }
+            Err(e) if matches!(e.raw_os_error(), Some(libc::ELOOP | libc::ENOTDIR)) => {
+                let hint = "something else stands where the journal belongs; remove it";
+                return Err(Error::os("open journal", path, e).with_hint(hint));
+            }
+            Err(e) => {
+                let hint = "whoever writes the log must be able to use its journal; or set journal_dir";
+                return Err(Error::os("open journal", path, e).with_hint(hint));
+            }
+            Ok(outer) => outer,
+        };
+        check_owner(log, &outer, path)?;
+        let outer_id = os::device_and_inode(&outer).map_err(fail("stat journal"))?;
+        let shared = open_shared(&outer, create).map_err(fail("open journal"))?;
+        check_file_system(&shared, path)?;
+        let shared = Handle::new(shared).map_err(fail("open journal"))?;
+        Ok(Self { parent, outer_name: name.to_owned(), outer_id, shared, path: path.to_path_buf() })
+    }
+
+    /// A journal through an inherited descriptor of its inner directory: for a process that may not open the outer one.
+    ///
+    /// # Errors
+    /// If the name of the journal leads to another one by now.
+    pub fn inherited(log: &Log, shared: Handle) -> Result<Self> {
+        let name = log.journal_name();
+        let path = parent_of(&log.path).join(&name);
+        let fail = |e: io::Error| Error::os("open inherited journal", &path, e);
+        let (outer, _) = os::meta(shared.fd(), "..").map_err(fail)?;
+        let parent = match anchored(log, &name)? {
+            Some((parent, _)) => parent,
+            None => clone(&log.directory, &log.path)?,
+        };
+        let outer_id = (outer.id.0[0], outer.id.0[1]);
+        let place = Self { parent, outer_name: name, outer_id, shared, path: path.clone() };
+        if place.is_current() { Ok(place) } else { Err(fail(io::Error::from_raw_os_error(libc::ESTALE))) }
+    }
+
+    /// True if the name of the journal still leads to these directories.
+    pub fn is_current(&self) -> bool {
+        let there = os::lookup(self.parent.fd(), &self.outer_name);
+        there.is_ok_and(|m| m.is_some_and(|m| (m.id.0[0], m.id.0[1]) == self.outer_id))
+    }
+
+    /// Removes the file beside the log that says where the journal is, when the journal is gone.
+    pub fn remove_anchor(&self, log: &Log) -> io::Result<()> {
+        if self.parent.id() != log.directory.id() {
+            rustix::fs::unlinkat(log.directory.fd(), self.outer_name.as_str(), AtFlags::empty())?;
+        }
+        Ok(())
+    }
+
+    /// Renames the journal away, so that a new one can be built. What it holds is kept for people to look at.
+    pub fn set_aside(&self, why: &str) -> io::Result<String> {
+        let aside = format!("{}.{why}-{:016x}", self.outer_name, os::wall_ns());
+        let parent = self.parent.fd();
+        rustix::fs::renameat_with(parent, self.outer_name.as_str(), parent, aside.as_str(), RenameFlags::NOREPLACE)?;
+        Ok(aside)
+    }
+}
+
+fn parent_of(path: &Path) -> PathBuf {
+    path.parent().unwrap_or(Path::new("/")).to_path_buf()
+}
+
+fn clone(handle: &Handle, path: &Path) -> Result<Handle> {
+    let fd = rustix::io::fcntl_dupfd_cloexec(handle.fd(), 0).map_err(|e| Error::os("open directory", path, e))?;
+    Handle::new(fd).map_err(|e| Error::os("open directory", path, e))
+}
+
+fn exists(directory: BorrowedFd<'_>, name: &str) -> Result<bool> {
+    os::lookup(directory, name).map(|m| m.is_some()).map_err(|e| Error::os("stat", name, e))
+}
+
+/// Follows an anchor file, if one stands beside the log.
+fn anchored(log: &Log, name: &str) -> Result<Option<(Handle, PathBuf)>> {
+    let path = parent_of(&log.path).join(name);
+    let fail = |e: io::Error| Error::os("read anchor of journal", &path, e);
+    let Ok((meta, kind)) = os::meta(log.directory.fd(), name) else { return Ok(None) };
+    if !kind.is_file() {
+        return Ok(None);
+    }
+    let me = rustix::process::geteuid().as_raw();
+    if ![0, me].contains(&meta.owner.0) {
+        let hint = format!("it belongs to user {}, and would lead this process elsewhere; remove it", meta.owner.0);
+        return Err(Error::new(ErrorKind::ForeignJournal, "read anchor of journal", &path, hint));
+    }
+    let text = os::read_text(log.directory.fd(), name).map_err(fail)?;
+    let target = text.strip_prefix(ANCHOR).and_then(|rest| rest.lines().next()).map(|t| PathBuf::from(t.trim()));
+    let Some(target) = target.filter(|t| t.is_absolute()) else {
+        let hint = "this file should name the directory of the journal and does not; remove it";
+        return Err(Error::new(ErrorKind::ForeignJournal, "read anchor of journal", &path, hint));
+    };
+    Ok(Some((open_parent(&target)?, target)))
+}
+
+fn open_parent(path: &Path) -> Result<Handle> {
+    rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(io::Error::from)
+        .and_then(Handle::new)
+        .map_err(|e| Error::os("open journal_dir", path, e).with_hint("the directory must exist and be writable"))
+}
+
+/// Two logs of one name in different directories may share a `journal_dir`: each gets a directory of its own, named
+/// after the directory of the log.
+fn write_anchor(log: &Log, name: &str, journal_dir: &Path) -> Result<()> {
+    let elsewhere = std::path::absolute(journal_dir).map_err(|e| Error::os("resolve", journal_dir, e))?;
+    let own = elsewhere.join(format!("everyline-{:x}-{:x}", log.directory.id().0, log.directory.id().1));
+    if own.as_os_str().as_bytes().contains(&b'\n') {
+        return Err(Error::option("journal_dir", "a path with a line break cannot be written down"));
+    }
+    std::fs::DirBuilder::new()
+        .recursive(false)
+        .create(&own)
+        .or_else(|e| if e.kind() == io::ErrorKind::AlreadyExists { Ok(()) } else { Err(e) })
+        .map_err(|e| Error::os("make journal_dir", &own, e).with_hint("journal_dir must exist and be writable"))?;
+    let path = parent_of(&log.path).join(name);
+    let fail = |e: io::Error| Error::os("write anchor of journal", &path, e);
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
+    match os::open_at(log.directory.fd(), name, flags, 0o644) {
+        Ok(fd) => {
+            use std::io::Write;
+            let text = format!("{ANCHOR} {}\n", own.display());
+            std::fs::File::from(fd).write_all(text.as_bytes()).map_err(fail)
+        }
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(e) => Err(fail(e)),
+    }
+}
+
+/// The log file as it is, if it exists: the journal follows its owner and mode.
+fn log_meta(log: &Log) -> io::Result<Option<Meta>> {
+    os::lookup(log.directory.fd(), &log.name)
+}
+
+/// Who may write the log may enter the journal, and nobody else: it holds log text.
+fn make_outer(log: &Log, parent: BorrowedFd<'_>, name: &str) -> io::Result<()> {
+    match rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o700)) {
+        Err(rustix::io::Errno::EXIST) => return Ok(()),
+        other => other?,
+    }
+    let Some(meta) = log_meta(log)? else { return Ok(()) };
+    let open_to = |write: u32, all: u32| if meta.mode & write != 0 { all } else { 0 };
+    let mode = 0o700 | open_to(0o020, 0o070) | open_to(0o002, 0o007);
+    rustix::fs::chmodat(parent, name, Mode::from_raw_mode(mode), AtFlags::empty())?;
+    let (user, group) = (Uid::from_raw(meta.owner.0), Gid::from_raw(meta.owner.1));
+    // Only root may give files away, and only a member may give them to a group; without it the mode decides alone.
+    let _ = rustix::fs::chownat(parent, name, Some(user), Some(group), AtFlags::SYMLINK_NOFOLLOW);
+    Ok(())
+}
+
+fn open_shared(outer: &OwnedFd, create: bool) -> io::Result<OwnedFd> {
+    match os::open_directory(outer.as_fd(), SHARED) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound && create => {}
+        other => return other,
+    }
+    match rustix::fs::mkdirat(outer, SHARED, Mode::from_raw_mode(0o777)) {
+        Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+        Err(e) => return Err(e.into()),
+    }
+    let shared = os::open_directory(outer.as_fd(), SHARED)?;
+    // The umask does not count here; the outer directory is the door.
+    rustix::fs::fchmod(&shared, Mode::from_raw_mode(0o777))?;
+    Ok(shared)
+}
+
+fn check_owner(log: &Log, outer: &OwnedFd, path: &Path) -> Result<()> {
+    let (meta, _) = os::meta(outer.as_fd(), "").map_err(|e| Error::os("stat journal", path, e))?;
+    let me = rustix::process::geteuid().as_raw();
+    let log_owner = log_meta(log).ok().flatten().map(|m| m.owner.0);
+    if [0, me].contains(&meta.owner.0) || log_owner == Some(meta.owner.0) || me == 0 {
+        return Ok(());
+    }
+    let hint = format!("it belongs to user {}, who neither owns the log nor is this process; remove it", meta.owner.0);
+    Err(Error::new(ErrorKind::ForeignJournal, "open journal", path, hint))
+}
+
+fn check_file_system(directory: &OwnedFd, path: &Path) -> Result<()> {
+    let kind = rustix::fs::fstatfs(directory).map_err(|e| Error::os("statfs", path, e))?.f_type as u64;
+    if SUPPORTED.iter().any(|(magic, _)| *magic == kind) {
+        return Ok(());
+    }
+    let names: Vec<_> = SUPPORTED.iter().map(|(_, name)| *name).collect();
+    let hint = format!(
+        "file system type {kind:#x} is not known to keep locks and shared memory coherent between processes; \
+         set journal_dir to a directory on one of {}",
+        names.join(", ")
+    );
+    Err(Error::new(ErrorKind::UnsupportedFileSystem, "open journal", path, hint))
+}

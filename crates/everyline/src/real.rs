@@ -1,0 +1,261 @@
+//! The world as it is: [`Env`] over the mapped journal, the log's directory, and the kernel's clocks.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use rustix::fs::{AtFlags, FallocateFlags, Gid, Mode, OFlags, RenameFlags, Uid};
+use rustix::thread::futex;
+
+use crate::heirloom::{self, Item};
+use crate::journal::claim::{Claim, map_slot, overflow_name, prove_dead};
+use crate::journal::control::ControlFile;
+use crate::journal::layout::{Control, SLOTS};
+use crate::journal::place::{Log, Place};
+use crate::journal::slot::Slot;
+use crate::mark;
+use crate::os::{self, Handle, Transient};
+use crate::protocol::env::{Env, FileId, Meta, Settings};
+
+/// One process's access to one log.
+#[derive(Debug)]
+pub struct Real {
+    /// The log.
+    pub log: Log,
+    /// Its journal.
+    pub place: Place,
+    /// The control file.
+    pub control: ControlFile,
+    me: u16,
+    /// Mapped on first use and kept: slot files neither shrink nor go away.
+    slots: Box<[OnceLock<Slot>]>,
+    /// Holds the slot's lock where the mapping does not.
+    _lock: Option<Transient>,
+    /// Key of the log in the table of inherited descriptors.
+    heirloom: u64,
+    /// Somebody has closed our descriptors: everything is to be opened anew.
+    lost: AtomicBool,
+    watched_ms: AtomicU64,
+}
+
+/// How often the journal is looked for at its path.
+const WATCH_MS: u64 = 100;
+
+impl Real {
+    /// Puts the parts together.
+    pub fn new(log: Log, place: Place, control: ControlFile, claim: Claim, heirloom: u64) -> Self {
+        let slots: Box<[OnceLock<Slot>]> = (0..SLOTS).map(|_| OnceLock::new()).collect();
+        let _ = slots[usize::from(claim.index)].set(claim.slot);
+        Self { log, place, control, me: claim.index, slots, _lock: claim.lock, heirloom, lost: AtomicBool::new(false), watched_ms: AtomicU64::new(0) }
+    }
+
+    /// This process's slot.
+    pub fn own(&self) -> &Slot {
+        self.slots[usize::from(self.me)].get().expect("mapped at attach")
+    }
+
+    /// Sleeps until the holder takes something from our slot, at most `ms`. A dead holder wakes nobody, so every wait
+    /// is short and the caller looks for itself.
+    pub fn wait_turn(&self, done: impl Fn() -> bool, ms: u64) {
+        let waiters = &self.own().header().waiters;
+        waiters.count.fetch_add(1, Ordering::SeqCst);
+        let turn = waiters.turn.load(Ordering::Acquire);
+        if !done() {
+            let time = futex::Timespec { tv_sec: 0, tv_nsec: (ms * 1_000_000) as i64 };
+            let _ = futex::wait(&waiters.turn, futex::Flags::empty(), turn, Some(&time));
+        }
+        waiters.count.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// True if this process has to attach anew: the journal at the path is another one, or descriptors were closed.
+    pub fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::Relaxed) || self.control.words().wishes.moved.load(Ordering::Relaxed) != 0
+    }
+
+    /// The descriptor, if it still is the directory it was opened for.
+    fn intact<'a>(&self, handle: &'a Handle) -> io::Result<BorrowedFd<'a>> {
+        if handle.is_intact() {
+            return Ok(handle.fd());
+        }
+        self.lost.store(true, Ordering::Relaxed);
+        Err(io::Error::from_raw_os_error(libc::EBADF))
+    }
+
+    fn directory(&self) -> io::Result<BorrowedFd<'_>> {
+        self.intact(&self.log.directory)
+    }
+
+    fn shared(&self) -> io::Result<BorrowedFd<'_>> {
+        self.intact(&self.place.shared)
+    }
+
+    /// The live file, opened: it bears the mark of this journal, and a child may inherit it.
+    fn live(&self, file: Handle) -> Handle {
+        let _ = mark::set(file.fd(), self.control.uuid);
+        heirloom::keep(self.heirloom, Item::Log, &file);
+        file
+    }
+
+    /// The live file as a parent with more rights had it open, if it still is the live file.
+    fn inherited_log(&self) -> io::Result<Handle> {
+        let denied = || io::Error::from_raw_os_error(libc::EACCES);
+        heirloom::take(self.heirloom, Item::Log).ok_or_else(denied)
+    }
+}
+
+impl Env for Real {
+    type File = Handle;
+    type Dead = Transient;
+
+    fn control(&self) -> &Control {
+        self.control.words()
+    }
+
+    fn me(&self) -> u16 {
+        self.me
+    }
+
+    fn slot(&self, slot: u16) -> Option<&Slot> {
+        let cell = self.slots.get(usize::from(slot))?;
+        if let Some(slot) = cell.get() {
+            return Some(slot);
+        }
+        let mapped = map_slot(&self.place, self.control.uuid, self.control.ring_bytes, slot, true).ok()?;
+        Some(cell.get_or_init(|| mapped))
+    }
+
+    fn prove_dead(&self, slot: u16) -> Option<Transient> {
+        if slot == self.me || usize::from(slot) >= SLOTS { None } else { prove_dead(&self.place, slot) }
+    }
+
+    fn settings(&self) -> Settings {
+        Settings::read(&self.place)
+    }
+
+    fn journal_is_current(&self) -> bool {
+        if self.intact(&self.place.parent).and_then(|_| self.shared()).and_then(|_| self.directory()).is_err() {
+            return false;
+        }
+        let current = self.control.is_current(&self.place);
+        if !current {
+            self.control.words().wishes.moved.store(1, Ordering::Release);
+        }
+        current
+    }
+
+    fn watch(&self) {
+        let now = self.coarse_ms();
+        if now.wrapping_sub(self.watched_ms.load(Ordering::Relaxed)) >= WATCH_MS {
+            self.watched_ms.store(now, Ordering::Relaxed);
+            self.journal_is_current();
+        }
+    }
+
+    fn wake(&self, slot: &Slot) {
+        let waiters = &slot.header().waiters;
+        if waiters.count.load(Ordering::SeqCst) != 0 {
+            waiters.turn.fetch_add(1, Ordering::Release);
+            let _ = futex::wake(&waiters.turn, futex::Flags::empty(), i32::MAX as u32);
+        }
+    }
+
+    fn now_ns(&self) -> u64 {
+        os::wall_ns()
+    }
+
+    fn coarse_ms(&self) -> u64 {
+        os::coarse_ms()
+    }
+
+    fn log(&self) -> &str {
+        &self.log.name
+    }
+
+    fn open(&self, name: &str) -> io::Result<Handle> {
+        let flags = OFlags::RDWR | OFlags::APPEND;
+        match os::open_at(self.directory()?, name, flags, 0) {
+            Err(e) if e.kind() == io::ErrorKind::PermissionDenied && name == self.log.name => self.inherited_log(),
+            fd if name == self.log.name => Ok(self.live(Handle::new(fd?)?)),
+            fd => Handle::new(fd?),
+        }
+    }
+
+    fn create(&self, name: &str, like: Option<&Meta>) -> io::Result<Handle> {
+        let flags = OFlags::RDWR | OFlags::APPEND | OFlags::CREATE | OFlags::EXCL;
+        let mode = like.map_or_else(|| self.settings().mode, |meta| meta.mode & 0o777);
+        let fd = os::open_at(self.directory()?, name, flags, mode)?;
+        if let Some(meta) = like {
+            // As far as the rights of this process go: the file exists and can be written, which matters more.
+            let (user, group) = (Uid::from_raw(meta.owner.0), Gid::from_raw(meta.owner.1));
+            let _ = rustix::fs::fchown(&fd, Some(user), Some(group));
+            let _ = rustix::fs::fchmod(&fd, Mode::from_raw_mode(meta.mode));
+        }
+        Ok(self.live(Handle::new(fd)?))
+    }
+
+    fn append(&self, file: &Handle, bytes: &[u8]) -> io::Result<usize> {
+        Ok(rustix::io::write(file.fd(), bytes)?)
+    }
+
+    fn read_at(&self, file: &Handle, offset: u64, out: &mut [u8]) -> io::Result<usize> {
+        Ok(rustix::io::pread(file.fd(), out, offset)?)
+    }
+
+    fn meta(&self, file: &Handle) -> io::Result<Meta> {
+        Ok(os::meta(file.fd(), "")?.0)
+    }
+
+    fn is_still(&self, file: &Handle, id: FileId) -> bool {
+        file.id() == (id.0[0], id.0[1]) && file.is_intact()
+    }
+
+    fn sync(&self, file: &Handle) -> io::Result<()> {
+        Ok(rustix::fs::fdatasync(file.fd())?)
+    }
+
+    fn sync_directory(&self) -> io::Result<()> {
+        Ok(rustix::fs::fsync(self.directory()?)?)
+    }
+
+    fn lookup(&self, name: &str) -> io::Result<Option<Meta>> {
+        os::lookup(self.directory()?, name)
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        // A descriptor of its own: the position in the directory belongs to the open file.
+        let directory = os::open_directory(self.directory()?, ".")?;
+        os::names(directory.as_fd(), &self.log.name)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        let directory = self.directory()?;
+        match rustix::fs::renameat_with(directory, from, directory, to, RenameFlags::NOREPLACE) {
+            // A file system without RENAME_NOREPLACE: names change only under the lease, so looking first will do.
+            Err(rustix::io::Errno::INVAL) => {
+                if self.lookup(to)?.is_some() {
+                    return Err(io::ErrorKind::AlreadyExists.into());
+                }
+                Ok(rustix::fs::renameat(directory, from, directory, to)?)
+            }
+            other => Ok(other?),
+        }
+    }
+
+    fn unlink(&self, name: &str) -> io::Result<()> {
+        Ok(rustix::fs::unlinkat(self.directory()?, name, AtFlags::empty())?)
+    }
+
+    fn overflow_read(&self, slot: u16, offset: u64, out: &mut [u8]) -> io::Result<usize> {
+        let fd = os::open_at(self.shared()?, &overflow_name(slot), OFlags::RDONLY, 0)?;
+        Ok(rustix::io::pread(&fd, out, offset)?)
+    }
+
+    fn overflow_free(&self, slot: u16, from: u64, upto: u64) {
+        let Ok(shared) = self.shared() else { return };
+        if let Ok(fd) = os::open_at(shared, &overflow_name(slot), OFlags::RDWR, 0) {
+            let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+            let _ = rustix::fs::fallocate(&fd, flags, from, upto - from);
+        }
+    }
+}

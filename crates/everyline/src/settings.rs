@@ -1,0 +1,146 @@
+//! The settings in force on a log, as a text file in the journal: `key=value` lines that any process can act on.
+//!
+//! Promise: readers see one whole version (it is replaced by rename). The newest process to attach with different
+//! settings wins; the control file counts versions so that holders notice.
+
+use std::io;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use rustix::fs::OFlags;
+
+use crate::journal::layout::Control;
+use crate::journal::place::Place;
+use crate::options::{Fsync, Options};
+use crate::os;
+use crate::protocol::env::Settings;
+use crate::rotation::{Naming, Schedule};
+
+const NAME: &str = "settings";
+
+impl Settings {
+    /// The shared part of the options.
+    pub fn of(options: &Options) -> Self {
+        Self {
+            max_bytes: options.max_bytes,
+            schedule: options.schedule,
+            naming: options.naming,
+            keep: options.keep,
+            fsync: options.fsync,
+            mode: options.mode,
+        }
+    }
+
+    /// As lines, for the file and for `status`.
+    pub fn pairs(&self) -> Vec<(String, String)> {
+        let number = |n: Option<u64>| n.map_or_else(|| "-".to_owned(), |n| n.to_string());
+        let fsync = match self.fsync {
+            Fsync::Never => "never".to_owned(),
+            Fsync::OnRotation => "rotation".to_owned(),
+            Fsync::AtLevel(level) => format!("level:{level}"),
+            Fsync::Interval(every) => format!("interval:{}", every.as_nanos()),
+            Fsync::Always => "always".to_owned(),
+        };
+        [
+            ("max_bytes", number(self.max_bytes)),
+            ("schedule", self.schedule.map_or_else(|| "-".to_owned(), |s| s.to_text())),
+            ("naming", if self.naming == Naming::Numbered { "numbered" } else { "dated" }.to_owned()),
+            ("keep", number(self.keep.map(u64::from))),
+            ("fsync", fsync),
+            ("mode", format!("{:o}", self.mode)),
+        ]
+        .map(|(key, value)| (key.to_owned(), value))
+        .into()
+    }
+
+    fn to_text(&self) -> String {
+        self.pairs().into_iter().map(|(key, value)| format!("{key}={value}\n")).collect()
+    }
+
+    /// Reads what `to_text` wrote. Unknown keys and nonsense are passed over: the file may be of a newer release, and
+    /// a process that cannot read it must not stop logging.
+    fn from_text(text: &str) -> Self {
+        let mut settings = Self::of(&Options { keep: None, ..Options::default() });
+        for (key, value) in text.lines().filter_map(|line| line.split_once('=')) {
+            match key {
+                "max_bytes" => settings.max_bytes = value.parse().ok().filter(|n| *n > 0),
+                "schedule" => settings.schedule = Schedule::from_text(value).ok(),
+                "naming" if value == "dated" => settings.naming = Naming::Dated,
+                "keep" => settings.keep = value.parse().ok().filter(|n| *n > 0),
+                "mode" => settings.mode = u32::from_str_radix(value, 8).unwrap_or(settings.mode) & 0o777,
+                "fsync" => settings.fsync = parse_fsync(value).unwrap_or_default(),
+                _ => {}
+            }
+        }
+        settings
+    }
+
+    /// What is in force now. Nothing readable: no rotation, which harms nobody.
+    pub fn read(place: &Place) -> Self {
+        Self::from_text(&os::read_text(place.shared.fd(), NAME).unwrap_or_default())
+    }
+
+    /// Puts these settings in force, if others are. The text that was replaced, if it said something else.
+    pub fn put_in_force(&self, place: &Place, control: &Control) -> io::Result<Option<Self>> {
+        let old = os::read_text(place.shared.fd(), NAME).ok();
+        let new = self.to_text();
+        if old.as_deref() == Some(new.as_str()) {
+            return Ok(None);
+        }
+        let shared = place.shared.fd();
+        let temporary = format!("{NAME}-{}-{:x}", std::process::id(), os::wall_ns());
+        let fd = os::open_at(shared, &temporary, OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL, 0o666)?;
+        let _ = rustix::fs::fchmod(&fd, rustix::fs::Mode::from_raw_mode(0o666));
+        let written = io::Write::write_all(&mut std::fs::File::from(fd), new.as_bytes())
+            .and_then(|()| Ok(rustix::fs::renameat(shared, temporary.as_str(), shared, NAME)?));
+        if written.is_err() {
+            let _ = rustix::fs::unlinkat(shared, temporary.as_str(), rustix::fs::AtFlags::empty());
+        }
+        written?;
+        // Release: a holder that sees the new version reads the new file.
+        control.wishes.settings_version.fetch_add(1, Ordering::Release);
+        Ok(old.map(|text| Self::from_text(&text)))
+    }
+}
+
+fn parse_fsync(text: &str) -> Option<Fsync> {
+    Some(match text.split_once(':') {
+        None if text == "never" => Fsync::Never,
+        None if text == "rotation" => Fsync::OnRotation,
+        None if text == "always" => Fsync::Always,
+        Some(("level", level)) => Fsync::AtLevel(level.parse().ok()?),
+        Some(("interval", ns)) => Fsync::Interval(Duration::from_nanos(ns.parse().ok()?)),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rotation::When;
+
+    #[test]
+    fn settings_survive_the_file() {
+        let schedule = Schedule::new(When::Weekday(6), 2).unwrap().utc(true);
+        for fsync in
+            [Fsync::Never, Fsync::OnRotation, Fsync::AtLevel(40), Fsync::Interval(Duration::from_millis(7)), Fsync::Always]
+        {
+            let options = Options {
+                max_bytes: Some(1),
+                schedule: Some(schedule),
+                naming: Naming::Dated,
+                keep: None,
+                fsync,
+                ..Options::default()
+            };
+            let settings = Settings::of(&options);
+            assert_eq!(Settings::from_text(&settings.to_text()), settings);
+        }
+    }
+
+    #[test]
+    fn nonsense_in_the_file_means_no_rotation() {
+        let settings = Settings::from_text("max_bytes=lots\nschedule=\u{0}\nkeep=0\nmode=999\n=\n");
+        assert_eq!((settings.max_bytes, settings.schedule, settings.keep), (None, None, None));
+    }
+}
