@@ -123,7 +123,7 @@ impl Builder {
             degraded: AtomicBool::new(false),
             counters: [const { AtomicU64::new(0) }; 5],
         };
-        appender.target()?;
+        if appender.device { appender.with_plain(Plain::check)? } else { appender.target().map(drop)? }
         Ok(appender)
     }
 }
@@ -192,7 +192,8 @@ impl Appender {
     /// Appends one record. At or above `urgent_level` it returns when the record is in the file.
     ///
     /// # Errors
-    /// As [`append`](Self::append); `TimedOut` if an urgent record is not in the file yet (it is safe in the journal).
+    /// As [`append`](Self::append). An urgent record that is not in the file after `wait` is no error: it is safe in the
+    /// journal, and the counter `waited` grows.
     pub fn append_at(&self, level: u8, record: &[u8]) -> Result<()> {
         let result = self.append_once(level, record);
         let [records, bytes, dropped, failed, _] = &self.counters;

@@ -62,6 +62,7 @@ pub fn attach(path: &Path, options: &Options) -> Result<Arc<Engine>> {
     drop(engines);
     // A dead holder's batch, or what dead processes published: delivered before our first record.
     engine.commit(Effort::Drain);
+    engine.starts_here();
     Ok(engine)
 }
 
@@ -71,8 +72,8 @@ pub fn engines() -> Vec<Arc<Engine>> {
 }
 
 fn enter(log: Log, options: &Options) -> Result<(Real, bool)> {
-    check_target(&log)?;
     let key = heirloom::key(log.directory.id(), &log.name);
+    check_target(&log, heirloom::has(key, Item::Log))?;
     let mut inherited = heirloom::take(key, Item::Shared);
     let path = log.path.clone();
     for _ in 0..TRIES {
@@ -103,7 +104,7 @@ fn enter(log: Log, options: &Options) -> Result<(Real, bool)> {
 }
 
 /// A journal is for regular files; everything else was sorted out by the appender.
-fn check_target(log: &Log) -> Result<()> {
+fn check_target(log: &Log, inherits: bool) -> Result<()> {
     match os::meta(log.directory.fd(), &log.name) {
         Ok((_, kind)) if kind.is_dir() => {
             let hint = "this is a directory; give the name of a file in it";
@@ -114,7 +115,7 @@ fn check_target(log: &Log) -> Result<()> {
         }
         // The journal is of no use to a process that cannot write the log; better to hear it now.
         Ok(_) => match os::open_at(log.directory.fd(), &log.name, OFlags::RDWR | OFlags::APPEND, 0) {
-            Err(e) if e.raw_os_error() != Some(libc::EACCES) => Err(Error::os("open log", &log.path, e)),
+            Err(e) if !(e.raw_os_error() == Some(libc::EACCES) && inherits) => Err(Error::os("open log", &log.path, e)),
             _ => Ok(()),
         },
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
@@ -123,10 +124,11 @@ fn check_target(log: &Log) -> Result<()> {
 }
 
 /// Two journals on one file (hard links in two directories, say) would be two engines that rotate against each other.
-/// Every engine holds a shared mark on the log at a place that depends on its journal; another engine's mark is seen.
+/// Every engine holds a shared mark on the log that depends on where its journal stands; another engine's mark is seen.
+/// (On the place, not on the journal's uuid: a journal that is deleted and built anew is the same engine going on.)
 fn check_engines_apart(env: &Real) -> Result<()> {
     let Ok(file) = env.open(&env.log.name) else { return Ok(()) };
-    match crate::mark::set(file.fd(), env.control.uuid) {
+    match crate::mark::set(file.fd(), env.place.key()) {
         Ok(true) => Ok(()),
         Ok(false) => {
             let hint = "another everyline journal is in use for this very file, reached by another name (a hard link, \
@@ -229,8 +231,8 @@ pub fn has_undelivered(place: &Place, words: &Control) -> bool {
 /// Ring and overflow bytes that are published and not taken.
 pub fn backlog(slot: &Slot) -> (u64, u64) {
     let words = slot.header();
-    let ring = words.producer.head.load(Ordering::Acquire) - words.consumer.tail.load(Ordering::Acquire);
-    let over = words.producer.over_len.load(Ordering::Acquire) - words.consumer.over_tail.load(Ordering::Acquire);
+    let ring = words.producer.head.load(Ordering::Acquire).wrapping_sub(words.consumer.tail.load(Ordering::Acquire));
+    let over = words.producer.over_len.load(Ordering::Acquire).wrapping_sub(words.consumer.over_tail.load(Ordering::Acquire));
     (ring, over)
 }
 

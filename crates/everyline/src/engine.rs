@@ -21,7 +21,7 @@ use crate::journal::layout::BUF_BYTES;
 use crate::journal::slot::{FRAME_HEADER, Frame, span};
 use crate::options::{Commit, Fsync, Full, Options};
 use crate::os::{self, Handle};
-use crate::protocol::commit::{Committer, Effort, Looked};
+use crate::protocol::commit::{Committer, Effort, Failure, Looked, Operation, record_failure};
 use crate::protocol::env::Env;
 use crate::protocol::lease::State;
 use crate::protocol::step::Step;
@@ -66,7 +66,8 @@ pub struct Engine {
     ring: ForkCell<Ring>,
     committer: ForkCell<Option<Committer<Real>>>,
     pub(crate) thread: Thread,
-    sync_file: ForkCell<Option<Handle>>,
+    /// Epoch of the live file at the last sync.
+    sync_epoch: ForkCell<Option<u64>>,
     synced_at_ms: AtomicU64,
     wants_sync: AtomicBool,
     /// Calls that had to wait for room.
@@ -85,7 +86,7 @@ impl Engine {
             ring: ForkCell::new(),
             committer: ForkCell::new(),
             thread: Thread::default(),
-            sync_file: ForkCell::new(),
+            sync_epoch: ForkCell::new(),
             synced_at_ms: AtomicU64::new(0),
             wants_sync: AtomicBool::new(false),
             waited: AtomicU64::new(0),
@@ -113,13 +114,28 @@ impl Engine {
                 if let Fsync::Interval(every) = fsync {
                     self.sync_if_due(every);
                 }
-                if urgent { self.wait_for(mark) } else { Ok(()) }
+                if urgent {
+                    self.wait_urgent(mark);
+                }
+                Ok(())
             }
         }
     }
 
+    /// An urgent record is waited for, once per incident: while the holder takes nothing since the last wait ran out,
+    /// nobody waits again. Not an error: the record is safe in the journal.
+    fn wait_urgent(&self, mark: Mark) {
+        if self.reached(mark) || self.ring.lock().gave_up == Some(self.taken()) {
+            return;
+        }
+        if self.wait_for(mark).is_err() {
+            self.waited.fetch_add(1, Ordering::Relaxed);
+            self.ring.lock().gave_up = Some(self.taken());
+        }
+    }
+
     fn publish(&self, level: u8, record: &[u8]) -> Result<Mark> {
-        if record.len() as u64 + FRAME_HEADER > self.options.overflow_bytes || u32::try_from(record.len()).is_err() {
+        if span(record.len() as u64) > self.options.overflow_bytes || u32::try_from(record.len()).is_err() {
             let hint = format!("{} bytes; overflow_bytes is {}", record.len(), self.options.overflow_bytes);
             return Err(Error::new(ErrorKind::RecordTooLarge, "append to", &self.env.log.path, hint));
         }
@@ -147,7 +163,7 @@ impl Engine {
             }
             ring.overflowing = false;
         }
-        let free = slot.ring_bytes() - (head - tail).min(slot.ring_bytes());
+        let free = slot.ring_bytes() - head.wrapping_sub(tail).min(slot.ring_bytes());
         if record.len() > BUF_BYTES || frame.span() > free {
             return Attempt::RingFull;
         }
@@ -237,7 +253,7 @@ impl Engine {
             let gave_up = overflow && ring.gave_up == Some(self.taken());
             drop(ring);
             let looked = self.commit(Effort::Drain);
-            if looked == Looked::Clean {
+            if looked == Looked::Clean && !overflow {
                 continue;
             }
             stuck |= matches!(looked, Looked::Stuck(_) | Looked::Failed(_));
@@ -300,7 +316,7 @@ impl Engine {
     /// Time to wake the background thread before its nap is over.
     pub(crate) fn ring_is_half_full(&self) -> bool {
         let words = self.env.own().header();
-        let used = words.producer.head.load(Ordering::Relaxed) - words.consumer.tail.load(Ordering::Relaxed);
+        let used = words.producer.head.load(Ordering::Relaxed).wrapping_sub(words.consumer.tail.load(Ordering::Relaxed));
         used > self.env.own().ring_bytes() / 2
     }
 
@@ -362,27 +378,26 @@ impl Engine {
         self.wait_for(mark)?;
         let words = self.env.control();
         let target = position(words.file.epoch.load(Ordering::Acquire), words.file.end.load(Ordering::Relaxed));
-        let mut file = self.sync_file.lock();
+        let mut file = self.sync_epoch.lock();
         if covers(words.synced.upto.load(Ordering::Acquire), target) {
             return Ok(());
         }
         let fail = |e: io::Error| Error::os("fsync", &self.env.log.path, e);
         let epoch = words.file.epoch.load(Ordering::Acquire);
         let end = words.file.end.load(Ordering::Relaxed);
-        let old = file.take();
         let live = self.env.open(&self.env.log.name).map_err(fail)?;
-        let rotated = old.as_ref().is_some_and(|old| old.id() != live.id());
-        let result = match old {
-            // Rotated since: unless rotation itself syncs, the records may be in a file that has another name now.
-            Some(_) if rotated && self.options.fsync == Fsync::Never => rustix::fs::syncfs(live.fd()),
-            None if self.options.fsync == Fsync::Never => rustix::fs::syncfs(live.fd()),
-            _ => rustix::fs::fdatasync(live.fd()),
+        // Another live file since the last sync: unless rotation itself syncs, records of ours may stand in a file that
+        // has another name now.
+        let moved_on = file.replace(epoch) != Some(epoch);
+        let result = match self.options.fsync {
+            Fsync::Never if moved_on => rustix::fs::syncfs(live.fd()).map_err(io::Error::from),
+            _ => self.env.sync(&live).and_then(|()| if moved_on { self.env.sync_directory() } else { Ok(()) }),
         };
-        *file = Some(live);
         if let Err(e) = result {
             // The kernel reports it once and forgets: never tried again on this file. The next holder cuts a new one.
             words.synced.failed.store(1, Ordering::Release);
-            return Err(fail(e.into()).with_hint("records of the last moments may not be on disk; a new file is started"));
+            record_failure(words, &Failure { operation: Operation::Sync, errno: e.raw_os_error().unwrap_or(libc::EIO) });
+            return Err(fail(e).with_hint("records of the last moments may not be on disk; a new file is started"));
         }
         words.synced.upto.store(position(epoch, end), Ordering::Release);
         self.synced_at_ms.store(self.env.coarse_ms(), Ordering::Relaxed);
@@ -400,6 +415,11 @@ impl Engine {
             // Reported through `synced.failed` and `status`; the record itself is in the file.
             let _ = self.sync();
         }
+    }
+
+    /// At attach: nothing of ours can be in an older file.
+    pub(crate) fn starts_here(&self) {
+        *self.sync_epoch.lock() = Some(self.env.control().file.epoch.load(Ordering::Acquire));
     }
 
     /// Background thread: true if a sync is owed.

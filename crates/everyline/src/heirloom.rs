@@ -45,6 +45,14 @@ pub fn keep(key: u64, item: Item, handle: &Handle) {
     entries[item as usize].0.iter().zip(values).for_each(|(word, value)| word.store(value, Relaxed));
 }
 
+/// In a child: true if the parent had such a descriptor.
+pub fn has(key: u64, item: Item) -> bool {
+    TABLE.iter().find(|entries| entries[0].0[0].load(Relaxed) == key).is_some_and(|entries| {
+        let generation = entries[item as usize].0[1].load(Relaxed);
+        generation != 0 && generation != u64::from(fork::generation())
+    })
+}
+
 /// In a child: takes over a descriptor of the parent's, if it still is what it was.
 pub fn take(key: u64, item: Item) -> Option<Handle> {
     let entries = TABLE.iter().find(|entries| entries[0].0[0].load(Relaxed) == key)?;

@@ -1,7 +1,7 @@
 //! A mark on the log file that says which journal works on it.
 //!
 //! Every process holds a shared open-file-description lock on one byte, far behind any content, whose place is derived
-//! from the journal's uuid. A lock on another byte of that range is the mark of another engine.
+//! from where the journal stands. A lock on another byte of that range is the mark of another engine.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -12,8 +12,8 @@ const BASE: i64 = 1 << 60;
 const WIDTH: i64 = 1 << 20;
 
 /// Sets the mark. False: another engine's mark is there, and none was set.
-pub fn set(fd: BorrowedFd<'_>, uuid: [u64; 2]) -> io::Result<bool> {
-    let own = ((uuid[0] ^ uuid[1].rotate_left(32)) % WIDTH as u64) as i64;
+pub fn set(fd: BorrowedFd<'_>, journal: u64) -> io::Result<bool> {
+    let own = (journal % WIDTH as u64) as i64;
     if !lock(fd, libc::F_OFD_SETLK, libc::F_RDLCK, BASE + own, 1)? {
         return Ok(false);
     }
@@ -56,10 +56,10 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         let open = || std::fs::File::options().read(true).write(true).open(file.path()).unwrap();
         let (a, b, c) = (open(), open(), open());
-        assert!(set(a.as_fd(), [1, 2]).unwrap());
-        assert!(set(b.as_fd(), [1, 2]).unwrap(), "the same journal");
-        assert!(!set(c.as_fd(), [3, 4]).unwrap(), "another journal");
+        assert!(set(a.as_fd(), 1).unwrap());
+        assert!(set(b.as_fd(), 1).unwrap(), "the same journal");
+        assert!(!set(c.as_fd(), 2).unwrap(), "another journal");
         drop((a, b));
-        assert!(set(c.as_fd(), [3, 4]).unwrap(), "the marks went with their descriptors");
+        assert!(set(c.as_fd(), 2).unwrap(), "the marks went with their descriptors");
     }
 }

@@ -92,7 +92,7 @@ impl Real {
 
     /// The live file, opened: it bears the mark of this journal, and a child may inherit it.
     fn live(&self, file: Handle) -> Handle {
-        let _ = mark::set(file.fd(), self.control.uuid);
+        let _ = mark::set(file.fd(), self.place.key());
         heirloom::keep(self.heirloom, Item::Log, &file);
         file
     }

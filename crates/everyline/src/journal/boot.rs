@@ -49,8 +49,8 @@ fn cut_ring(slot: &Slot) {
         words.consumer.tail.store(head, Ordering::Relaxed);
         return;
     }
-    while at != head && ring_frame_is_right(slot, at, head - at) {
-        at += slot.frame(at, head - at).map_or(0, |f| f.span());
+    while at != head && ring_frame_is_right(slot, at, head.wrapping_sub(at)) {
+        at += slot.frame(at, head.wrapping_sub(at)).map_or(0, |f| f.span());
     }
     words.producer.head.store(at, Ordering::Relaxed);
 }

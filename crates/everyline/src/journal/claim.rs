@@ -96,6 +96,8 @@ fn try_claim(place: &Place, control: &ControlFile, pinned: bool, index: u16) -> 
     let identity = &slot.header().identity;
     identity.pid.store(u64::from(std::process::id()), Ordering::Relaxed);
     identity.attached_ns.store(os::wall_ns(), Ordering::Relaxed);
+    // A process that died while it waited for room is waited for no more.
+    slot.header().waiters.count.store(0, Ordering::Relaxed);
     Ok(Some(Claim { index, slot, lock: (!pinned).then_some(fd) }))
 }
 

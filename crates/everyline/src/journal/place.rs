@@ -173,6 +173,11 @@ impl Place {
         if place.is_current() { Ok(place) } else { Err(fail(io::Error::from_raw_os_error(libc::ESTALE))) }
     }
 
+    /// A number for the place, the same for every process that gets here by whatever path.
+    pub fn key(&self) -> u64 {
+        crate::heirloom::key(self.parent.id(), &self.outer_name)
+    }
+
     /// True if the name of the journal still leads to these directories.
     pub fn is_current(&self) -> bool {
         let there = os::lookup(self.parent.fd(), &self.outer_name);
@@ -183,6 +188,8 @@ impl Place {
     pub fn remove_anchor(&self, log: &Log) -> io::Result<()> {
         if self.parent.id() != log.directory.id() {
             rustix::fs::unlinkat(log.directory.fd(), self.outer_name.as_str(), AtFlags::empty())?;
+            // The directory made for this log in `journal_dir`; not empty only if people have put something there.
+            let _ = self.path.parent().map(std::fs::remove_dir);
         }
         Ok(())
     }

@@ -55,8 +55,6 @@ pub enum Looked {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Operation {
-    /// No failure.
-    None = 0,
     /// Opening the log.
     Open = 1,
     /// Writing.
@@ -536,7 +534,7 @@ pub(super) fn store_file<E: Env>(env: &E, meta: &Meta, rollover_at: u64) {
 }
 
 /// Keeps the failure for `status`.
-fn record_failure(control: &Control, failure: &Failure) {
+pub(crate) fn record_failure(control: &Control, failure: &Failure) {
     let code = (failure.operation as u64) << 32 | u64::from(failure.errno as u32);
     control.trouble.last_error.store(code, Ordering::Relaxed);
     control.trouble.errors.fetch_add(1, Ordering::Relaxed);

@@ -31,11 +31,6 @@ pub enum State {
 pub struct Word(u64);
 
 impl Word {
-    /// The raw value, for the journal's header and for `status`.
-    pub fn from_raw(raw: u64) -> Self {
-        Self(raw)
-    }
-
     /// Generation: how often the lease was taken.
     pub fn generation(self) -> u64 {
         self.0 >> GENERATION_SHIFT

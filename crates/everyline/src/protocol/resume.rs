@@ -264,8 +264,8 @@ fn finish_batch<E: Env>(env: &E) {
         let (old, old_over) =
             (words.consumer.tail.load(Ordering::Relaxed), words.consumer.over_tail.load(Ordering::Relaxed));
         // Acquire: never beyond what its process has published.
-        let most = words.producer.head.load(Ordering::Acquire) - old;
-        let most_over = words.producer.over_len.load(Ordering::Acquire) - old_over;
+        let most = words.producer.head.load(Ordering::Acquire).wrapping_sub(old);
+        let most_over = words.producer.over_len.load(Ordering::Acquire).wrapping_sub(old_over);
         if tail.wrapping_sub(old) <= most {
             // Release pairs with the acquire of the producer that looks for room: the bytes were copied before.
             words.consumer.tail.store(tail, Ordering::Release);
