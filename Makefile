@@ -55,7 +55,7 @@ test: test-rust test-loom test-python
 	$(MAKE) torture SECONDS=60
 
 test-rust:
-	cargo test
+	cargo test -p everyline -p everyline-cli --features everyline/tracing
 ifneq ($(TORTURE),)
 	cargo test -p everyline-torture
 	cargo test -p everyline --features torture

@@ -90,6 +90,16 @@ impl Real {
         self.intact(&self.place.shared)
     }
 
+    /// A slot, mapped on first use.
+    fn map(&self, slot: u16) -> io::Result<&Slot> {
+        let cell = self.slots.get(usize::from(slot)).ok_or(io::ErrorKind::NotFound)?;
+        if let Some(slot) = cell.get() {
+            return Ok(slot);
+        }
+        let mapped = map_slot(&self.place, self.control.uuid, self.control.ring_bytes, slot, true)?;
+        Ok(cell.get_or_init(|| mapped))
+    }
+
     /// The live file, opened: it bears the mark of this journal, and a child may inherit it.
     fn live(&self, file: Handle) -> Handle {
         let _ = mark::set(file.fd(), self.place.key());
@@ -117,12 +127,18 @@ impl Env for Real {
     }
 
     fn slot(&self, slot: u16) -> Option<&Slot> {
-        let cell = self.slots.get(usize::from(slot))?;
-        if let Some(slot) = cell.get() {
-            return Some(slot);
+        self.map(slot).ok()
+    }
+
+    fn can_reach(&self, slot: u16) -> bool {
+        match self.map(slot) {
+            Ok(_) => true,
+            // No such slot, or its bytes are not those of a slot of this journal.
+            Err(e) => matches!(
+                e.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof
+            ),
         }
-        let mapped = map_slot(&self.place, self.control.uuid, self.control.ring_bytes, slot, true).ok()?;
-        Some(cell.get_or_init(|| mapped))
     }
 
     fn prove_dead(&self, slot: u16) -> Option<Transient> {

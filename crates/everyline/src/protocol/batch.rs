@@ -212,8 +212,10 @@ impl Gatherer {
         self.frames.clear();
         let now = env.now_ns();
         for slot in pending.clone().iter().take(NOTE_ENTRIES) {
+            if !env.can_reach(slot) {
+                return Err(io::Error::from_raw_os_error(libc::EMFILE));
+            }
             let Some(view) = env.slot(slot) else {
-                // Never existed, or cannot be opened now; its bit comes back with the next takeover or attach.
                 pending.remove(slot);
                 continue;
             };

@@ -184,6 +184,12 @@ impl<E: Env> Committer<E> {
                 // that had the slot before us. The commit mutex and the slot lock say that it is not at work.
                 _ => None,
             };
+            // Without the note of the one before, its batch could be torn: leave it to somebody who can read it.
+            if let State::Held(slot) | State::Pending(slot) = seen.state()
+                && !env.can_reach(slot)
+            {
+                return Looked::Stuck(slot);
+            }
             let Some(held) = self.acquire(env, seen) else { continue };
             drop(proof);
             env.step(Step::Acquired);
@@ -413,7 +419,7 @@ impl<E: Env> Committer<E> {
         .map_err(&failed)?;
         let meta = env.meta(&file).map_err(&failed)?;
         let state = &env.control().file;
-        if known != FileId::NONE {
+        if known != FileId::NONE && !has_a_name(env, known) {
             // Whoever still has the old file open copies what was written after it lost its name, if it was deleted.
             state.orphan_from.store(state.verified_end.load(Ordering::Relaxed), Ordering::Relaxed);
             for (word, value) in state.orphan.iter().zip(known.0) {
@@ -488,6 +494,12 @@ impl<E: Env> Committer<E> {
         control.trouble.rotations_failed.fetch_add(1, Ordering::Relaxed);
         record_failure(control, failure);
     }
+}
+
+/// True if a file still stands in the log's directory, under the log's name or one that begins with it.
+fn has_a_name<E: Env>(env: &E, id: FileId) -> bool {
+    let is_it = |name: &String| env.lookup(name).is_ok_and(|m| m.is_some_and(|m| m.id == id));
+    env.list().is_ok_and(|names| names.iter().any(is_it))
 }
 
 /// This process's slot.

@@ -67,8 +67,13 @@ pub trait Env {
     fn control(&self) -> &Control;
     /// This process's own slot.
     fn me(&self) -> u16;
-    /// A slot's memory; `None` if it cannot be had (no such file, no descriptors left).
+    /// A slot's memory; `None` if there is no such slot, or its file is damaged.
     fn slot(&self, slot: u16) -> Option<&Slot>;
+    /// False if a slot's memory is there but cannot be had now (no descriptors, no address space).
+    fn can_reach(&self, slot: u16) -> bool {
+        let _ = slot;
+        true
+    }
     /// Asks the kernel whether the process in a slot is gone. `None`: alive, or nobody can tell.
     fn prove_dead(&self, slot: u16) -> Option<Self::Dead>;
     /// What is in force, as of `version` of the settings file.
