@@ -11,7 +11,7 @@ use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fork::ForkCell;
 use crate::heirloom::{self, Item};
-use crate::journal::place::Log;
+use crate::journal::place::{Log, resolve};
 use crate::options::{Commit, Fsync, Full, Options};
 use crate::os;
 use crate::plain::{Plain, is_degradable};
@@ -114,9 +114,11 @@ impl Builder {
 
     fn build(self, degrade: bool) -> Result<Appender> {
         self.options.check()?;
+        let device = Plain::wants(&self.path);
         let appender = Appender {
-            path: crate::journal::place::resolve(&self.path)?,
-            device: Plain::wants(&self.path),
+            // What a link of /proc leads to need not have a name.
+            path: if device { self.path } else { resolve(&self.path)? },
+            device,
             options: self.options,
             degrade,
             state: ForkCell::new(),
@@ -227,12 +229,15 @@ impl Appender {
                     let published = result.is_ok() || matches!(&result, Err(e) if e.kind() == ErrorKind::TimedOut);
                     self.leave(&engine);
                     if published {
+                        // The record is in the journal that was left, or in the file. Attaching brings it there.
+                        drop(engine);
+                        let _ = self.target();
                         return result;
                     }
                 }
             }
         }
-        Err(Error::new(ErrorKind::TimedOut, "append to", &self.path, "its journal is removed again and again"))
+        Err(self.unsettled("append to"))
     }
 
     /// Waits until the records of this process are in the file.
@@ -273,12 +278,18 @@ impl Appender {
     /// # Errors
     /// As [`flush`](Self::flush); it is detached all the same, and what is left is safe in the journal.
     pub fn close(&self) -> Result<()> {
+        let attached = self.state.lock().engine.is_some();
+        let result = if attached { self.on_engine(Engine::flush, |_| Ok(())) } else { Ok(()) };
         let (engine, plain) = {
             let mut state = self.state.lock();
             (state.engine.take(), state.plain.take())
         };
         drop(plain);
-        engine.map_or(Ok(()), |engine| engine.flush())
+        if let Some(engine) = engine {
+            // So that it is not the background thread that drops the engine, at some later time.
+            engine.thread.stop(&engine);
+        }
+        result
     }
 
     /// The log, absolute and with symbolic links of the last component followed.
@@ -331,7 +342,11 @@ impl Appender {
                 }
             }
         }
-        Err(Error::new(ErrorKind::TimedOut, "attach to", &self.path, "its journal is removed again and again"))
+        Err(self.unsettled("attach to"))
+    }
+
+    fn unsettled(&self, operation: &'static str) -> Error {
+        Error::new(ErrorKind::JournalUnsettled, operation, &self.path, "its journal is removed or replaced again and again")
     }
 
     fn with_plain(&self, act: impl FnOnce(&mut Plain) -> Result<()>) -> Result<()> {
@@ -339,7 +354,7 @@ impl Appender {
         let plain = state.plain.get_or_insert_with(|| {
             // In a child that may not open the log: what its parent had open.
             let log = Log::find(&self.path).ok();
-            let inherited = log.and_then(|log| heirloom::take(heirloom::key(log.directory.id(), &log.name), Item::Log));
+            let inherited = log.and_then(|log| heirloom::copy(heirloom::key(log.directory.id(), &log.name), Item::Log));
             Plain::new(&self.path, self.options.mode, self.options.wait).with_inherited(inherited)
         });
         act(plain)

@@ -49,7 +49,7 @@ pub fn attach(path: &Path, options: &Options) -> Result<Arc<Engine>> {
         put_settings_in_force(&engine.env, options);
         return Ok(engine);
     }
-    let (env, first) = enter(log, options)?;
+    let (env, first) = enter(log, options).inspect_err(|_| discard_half_built(path))?;
     put_settings_in_force(&env, options);
     if first && options.truncate {
         truncate(&env)?;
@@ -61,7 +61,7 @@ pub fn attach(path: &Path, options: &Options) -> Result<Arc<Engine>> {
     engines.insert(key, Arc::downgrade(&engine));
     drop(engines);
     // A dead holder's batch, or what dead processes published: delivered before our first record.
-    engine.commit(Effort::Drain);
+    engine.commit(Effort::Force);
     engine.starts_here();
     Ok(engine)
 }
@@ -74,7 +74,7 @@ pub fn engines() -> Vec<Arc<Engine>> {
 fn enter(log: Log, options: &Options) -> Result<(Real, bool)> {
     let key = heirloom::key(log.directory.id(), &log.name);
     check_target(&log, heirloom::has(key, Item::Log))?;
-    let mut inherited = heirloom::take(key, Item::Shared);
+    let mut inherited = heirloom::copy(key, Item::Shared);
     let path = log.path.clone();
     for _ in 0..TRIES {
         let place = match Place::open(&log, options.journal_dir.as_deref(), true) {
@@ -100,7 +100,16 @@ fn enter(log: Log, options: &Options) -> Result<(Real, bool)> {
         check_engines_apart(&real)?;
         return Ok((real, first));
     }
-    Err(Error::new(ErrorKind::TimedOut, "attach to", &path, "its journal is being built and removed all the time"))
+    Err(Error::new(ErrorKind::JournalUnsettled, "attach to", &path, "its journal is being built and removed all the time"))
+}
+
+/// A process that could not attach leaves nothing behind that nobody uses.
+fn discard_half_built(path: &Path) {
+    if let Ok(log) = Log::find(path)
+        && let Ok(place) = Place::open(&log, None, false)
+    {
+        let _ = remove_if_unused(&log, &place.parent);
+    }
 }
 
 /// A journal is for regular files; everything else was sorted out by the appender.

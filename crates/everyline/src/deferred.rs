@@ -90,8 +90,9 @@ impl Thread {
         }
     }
 
-    /// Ends the thread; it comes back with the next record. What it has not committed stays published.
-    pub fn stop(&self) {
+    /// Ends the thread; it comes back with the next record. What it has not committed the caller commits: there may be
+    /// no next record for a long time.
+    pub fn stop(&self, engine: &Engine) {
         let mut running = self.running.lock();
         let Some(join) = running.join.take() else { return };
         if join.thread().id() == std::thread::current().id() {
@@ -101,6 +102,8 @@ impl Thread {
         self.wake();
         let _ = join.join();
         self.state.started.store(false, Ordering::Relaxed);
+        // After the store, and a fence in `commit`: a record published meanwhile either finds no thread, or is seen here.
+        engine.commit(Effort::Drain);
     }
 
     /// True on the background thread itself.

@@ -7,7 +7,7 @@
 
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::fs::OFlags;
@@ -26,6 +26,7 @@ use crate::protocol::env::Env;
 use crate::protocol::lease::State;
 use crate::protocol::step::Step;
 use crate::real::Real;
+use crate::sync::fence_after_rmw;
 
 /// A full ring is waited for this long before the overflow file is used, if the holder makes progress.
 const RING_PATIENCE: Duration = Duration::from_millis(20);
@@ -72,7 +73,8 @@ pub struct Engine {
     wants_sync: AtomicBool,
     /// Calls that had to wait for room.
     pub(crate) waited: AtomicU64,
-    last_errno: AtomicU32,
+    /// Of the last overflow write that failed, for the message of a drop.
+    overflow_errno: AtomicU32,
     /// Last: dropped after everything else.
     pub(crate) leaving: Leaving,
 }
@@ -90,7 +92,7 @@ impl Engine {
             synced_at_ms: AtomicU64::new(0),
             wants_sync: AtomicBool::new(false),
             waited: AtomicU64::new(0),
-            last_errno: AtomicU32::new(0),
+            overflow_errno: AtomicU32::new(0),
             leaving: Leaving::default(),
         }
     }
@@ -130,7 +132,6 @@ impl Engine {
         }
         if self.wait_for(mark).is_err() {
             self.waited.fetch_add(1, Ordering::Relaxed);
-            self.ring.lock().gave_up = Some(self.taken());
         }
     }
 
@@ -193,7 +194,7 @@ impl Engine {
         bytes.extend_from_slice(record);
         bytes.resize(frame.span() as usize, 0);
         if let Err(e) = self.overflow_write(ring, &bytes, at) {
-            self.last_errno.store(e.raw_os_error().unwrap_or(libc::EIO) as u32, Ordering::Relaxed);
+            self.overflow_errno.store(e.raw_os_error().unwrap_or(libc::EIO) as u32, Ordering::Relaxed);
             return Attempt::OverflowFull;
         }
         ring.overflowing = true;
@@ -282,7 +283,7 @@ impl Engine {
         dropped.store(dropped.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         // So that the holder comes by and announces it.
         self.env.control().dirty.mark(self.env.me());
-        let errno = self.last_errno.load(Ordering::Relaxed) as i32;
+        let errno = self.overflow_errno.swap(0, Ordering::Relaxed) as i32;
         let why = match errno {
             0 => "ring and overflow are full".to_owned(),
             errno => format!("ring full, overflow not writable: {}", io::Error::from_raw_os_error(errno)),
@@ -295,18 +296,16 @@ impl Engine {
     /// looks once more after it has let go (the same argument as for the lease, I2).
     pub fn commit(&self, effort: Effort) -> Looked {
         loop {
-            // Orders this thread's mark before its look at the lock. Pairs with the fence below.
-            fence(Ordering::SeqCst);
+            // Orders this thread's mark (a read-modify-write, or a load that found it set) before its look at the lock.
+            // Pairs with the fence below.
+            fence_after_rmw();
             let Some(mut committer) = self.committer.try_lock() else { return Looked::Busy };
             let looked = committer.get_or_insert_with(|| Committer::new(&self.env)).look(&self.env, effort);
             drop(committer);
-            // Orders the unlock before the look at the marks of threads that found it locked.
-            fence(Ordering::SeqCst);
+            // Orders the unlock (a read-modify-write) before the look at the marks of threads that found it locked.
+            fence_after_rmw();
             match looked {
-                Looked::Failed(errno) => {
-                    self.last_errno.store(errno as u32, Ordering::Relaxed);
-                    return looked;
-                }
+                Looked::Failed(_) => return looked,
                 _ if self.env.control().dirty.any() && self.env.control().lease.load().state() == State::Free => {}
                 _ => return looked,
             }
@@ -343,6 +342,7 @@ impl Engine {
                 return Err(lost(&self.env));
             }
             if started.elapsed() >= self.options.wait {
+                self.ring.lock().gave_up = Some(self.taken());
                 return Err(self.timed_out(looked));
             }
             self.env.wait_turn(|| self.reached(mark), SLICE_MS);
@@ -432,6 +432,8 @@ impl Engine {
         let wishes = &self.env.control().wishes;
         let (wish, done) =
             if rotate { (&wishes.rotate, &wishes.rotate_done) } else { (&wishes.reopen, &wishes.reopen_done) };
+        let (file, trouble) = (&self.env.control().file, &self.env.control().trouble);
+        let before = (file.epoch.load(Ordering::Acquire), trouble.rotations_failed.load(Ordering::Relaxed));
         let mine = wish.fetch_add(1, Ordering::AcqRel) + 1;
         self.env.control().dirty.mark(self.env.me());
         let started = Instant::now();
@@ -445,7 +447,20 @@ impl Engine {
             }
             std::thread::sleep(Duration::from_millis(1));
         }
+        let after = (file.epoch.load(Ordering::Acquire), trouble.rotations_failed.load(Ordering::Relaxed));
+        if rotate && before.0 == after.0 && before.1 != after.1 {
+            return Err(self.not_rotated(trouble.last_error.load(Ordering::Relaxed) as u32 as i32));
+        }
         Ok(())
+    }
+
+    fn not_rotated(&self, errno: i32) -> Error {
+        let path = &self.env.log.path;
+        if errno == libc::EBUSY {
+            let hint = "it is a mount of its own (a bind-mounted file), which cannot be renamed; mount the directory";
+            return Error::new(ErrorKind::NotRotatable, "rotate", path, hint);
+        }
+        Error::os("rotate", path, io::Error::from_raw_os_error(errno)).with_hint("the log goes on in the old file")
     }
 
     /// Records and bytes this process has committed, its own and others', and slots found damaged.
@@ -455,8 +470,10 @@ impl Engine {
 
     /// Before detaching: everything of this process into the file, bounded by the user's wait.
     pub fn drain(&self) -> Result<()> {
-        self.thread.stop();
-        let result = self.flush();
+        self.thread.stop(self);
+        // A wait that ran out just now is not paid a second time.
+        let gave_up = self.ring.lock().gave_up == Some(self.taken());
+        let result = if gave_up { Ok(()) } else { self.flush() };
         // What dead processes left, and what others have not yet taken up: a last one out leaves nothing behind.
         self.commit(Effort::Force);
         result

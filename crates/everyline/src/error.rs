@@ -34,6 +34,8 @@ pub enum ErrorKind {
     RecordTooLarge,
     /// The log cannot be rotated (a bind-mounted file, or no rotation set).
     NotRotatable,
+    /// The journal is removed or replaced faster than this process can attach; the record was not accepted.
+    JournalUnsettled,
     /// There is no journal, hence no process attached.
     NotAttached,
 }

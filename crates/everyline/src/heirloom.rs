@@ -34,13 +34,17 @@ pub fn key(directory: (u64, u64), name: &str) -> u64 {
     hasher.finish().max(1)
 }
 
-/// Remembers a descriptor. Called by one thread of a log at a time (attach, or the holder).
+/// Remembers a descriptor, unless an inherited one of the same file is there: that one stays open, whatever this process
+/// closes. Called by one thread of a log at a time (attach, or the holder).
 pub fn keep(key: u64, item: Item, handle: &Handle) {
     let slot = |entry: &&[Entry; 2]| {
         let seen = entry[0].0[0].load(Relaxed);
         seen == key || (seen == 0 && entry[0].0[0].compare_exchange(0, key, Relaxed, Relaxed).is_ok())
     };
     let Some(entries) = TABLE.iter().find(slot) else { return };
+    if copy(key, item).is_some_and(|inherited| inherited.id() == handle.id()) {
+        return;
+    }
     let values = [key, u64::from(fork::generation()), handle.raw() as u64, handle.id().0, handle.id().1];
     entries[item as usize].0.iter().zip(values).for_each(|(word, value)| word.store(value, Relaxed));
 }
@@ -53,13 +57,13 @@ pub fn has(key: u64, item: Item) -> bool {
     })
 }
 
-/// In a child: takes over a descriptor of the parent's, if it still is what it was.
-pub fn take(key: u64, item: Item) -> Option<Handle> {
+/// In a child: a copy of a descriptor of the parent's, if it still is what it was. The original stays for the next time
+/// that the log has to be opened.
+pub fn copy(key: u64, item: Item) -> Option<Handle> {
     let entries = TABLE.iter().find(|entries| entries[0].0[0].load(Relaxed) == key)?;
     let [_, generation, raw, device, inode] = std::array::from_fn(|i| entries[item as usize].0[i].load(Relaxed));
     if generation == 0 || generation == u64::from(fork::generation()) {
         return None;
     }
-    entries[item as usize].0[1].store(0, Relaxed);
-    Handle::inherited(i32::try_from(raw).ok()?, (device, inode))
+    Handle::copy_of(i32::try_from(raw).ok()?, (device, inode))
 }

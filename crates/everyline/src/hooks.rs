@@ -18,7 +18,7 @@ pub fn install() {
 /// Before: ends the background committers. They come back with the next record. No lock is held when this returns.
 extern "C" fn before() {
     for engine in crate::attach::engines() {
-        engine.thread.stop();
+        engine.thread.stop(&engine);
     }
 }
 

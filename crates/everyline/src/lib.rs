@@ -60,3 +60,9 @@ pub use {
     rotation::{Naming, Schedule, When},
     status::{Cleaned, LeaseState, LeaseStatus, ProcessStatus, Recovered, Status, clean, recover, reopen, status},
 };
+
+/// Names of the steps at which `EVERYLINE_CRASH=name:count` kills the process; the torture runs go through all of them.
+#[cfg(all(feature = "torture", not(loom)))]
+pub fn step_names() -> impl Iterator<Item = &'static str> {
+    protocol::step::ALL.iter().map(|(_, name)| *name)
+}

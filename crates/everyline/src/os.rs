@@ -48,14 +48,14 @@ impl Handle {
         self.raw
     }
 
-    /// Takes a number over that a parent process had open, if it is a file of that identity.
-    pub fn inherited(raw: RawFd, id: (u64, u64)) -> Option<Self> {
-        let handle = Self { raw, id };
-        if raw >= 0 && handle.is_intact() {
-            return Some(handle);
+    /// A copy of a descriptor that a parent process had open, if it is a file of that identity.
+    pub fn copy_of(raw: RawFd, id: (u64, u64)) -> Option<Self> {
+        // Not ours to close, whatever it is by now.
+        let theirs = std::mem::ManuallyDrop::new(Self { raw, id });
+        if raw < 0 || !theirs.is_intact() {
+            return None;
         }
-        std::mem::forget(handle);
-        None
+        Self::new(rustix::io::fcntl_dupfd_cloexec(theirs.fd(), HIGH).ok()?).ok()
     }
 
     /// Device and inode it was taken for.

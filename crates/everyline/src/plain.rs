@@ -5,7 +5,7 @@
 //! whole beyond what the kernel does for them.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -23,17 +23,20 @@ pub struct Plain {
     /// Not a regular file: opened once, never looked for again.
     device: bool,
     file: Option<Handle>,
+    /// A wait for a reader ran into its bound; until something is taken nobody waits again.
+    gave_up: bool,
 }
 
 impl Plain {
-    /// True for a path that is there and is neither a regular file nor a directory.
+    /// True for a path that is there and is neither a regular file nor a directory, and for one that names a descriptor
+    /// of this process, whatever that leads to: it belongs to whoever started the process.
     pub fn wants(path: &Path) -> bool {
-        std::fs::metadata(path).is_ok_and(|m| !m.is_file() && !m.is_dir())
+        descriptor(path).is_some() || std::fs::metadata(path).is_ok_and(|m| !m.is_file() && !m.is_dir())
     }
 
     /// Opens on first use.
     pub fn new(path: &Path, mode: u32, wait: Duration) -> Self {
-        Self { path: path.to_path_buf(), mode, wait, device: Self::wants(path), file: None }
+        Self { path: path.to_path_buf(), mode, wait, device: Self::wants(path), file: None, gave_up: false }
     }
 
     /// Takes over a descriptor that a parent with more rights had open.
@@ -55,12 +58,16 @@ impl Plain {
         let mut rest = record;
         while !rest.is_empty() {
             match rustix::io::write(file.fd(), rest) {
-                Ok(n) => rest = &rest[n..],
+                Ok(n) => {
+                    rest = &rest[n..];
+                    self.gave_up = false;
+                }
                 Err(rustix::io::Errno::INTR) => {}
-                Err(rustix::io::Errno::AGAIN) if started.elapsed() < self.wait => {
+                Err(rustix::io::Errno::AGAIN) if !self.gave_up && started.elapsed() < self.wait => {
                     std::thread::sleep(Duration::from_millis(1));
                 }
                 Err(rustix::io::Errno::AGAIN) => {
+                    self.gave_up = true;
                     let hint = format!("its reader took nothing for {:?}; dropped and counted", self.wait);
                     return Err(Error::new(ErrorKind::Dropped, "write", &self.path, hint));
                 }
@@ -111,19 +118,28 @@ impl Plain {
             let mode = Mode::from_raw_mode(self.mode);
             return Ok(rustix::fs::open(&self.path, flags | OFlags::WRONLY | OFlags::CREATE, mode)?);
         }
+        // Duplicated, not opened: a socket cannot be opened, and a file is written where the others who share it are.
+        if let Some(number) = descriptor(&self.path) {
+            // SAFETY: only for the call; a number that is not open is an error of the system's.
+            let theirs = unsafe { BorrowedFd::borrow_raw(number) };
+            return Ok(rustix::io::fcntl_dupfd_cloexec(theirs, 3)?);
+        }
         let kind = rustix::fs::stat(&self.path).map(|s| FileType::from_raw_mode(s.st_mode))?;
         // Read-write, so that a FIFO without a reader neither blocks here nor kills with SIGPIPE; non-blocking, so that
         // one with a stopped reader does not hold the application up.
         let access = if kind.is_fifo() { OFlags::RDWR | OFlags::NONBLOCK } else { OFlags::WRONLY };
-        match rustix::fs::open(&self.path, flags | access, Mode::empty()) {
-            Ok(fd) => Ok(fd),
-            // /dev/stdout that is a socket cannot be opened, only duplicated.
-            Err(rustix::io::Errno::NXIO) => match self.path.to_str() {
-                Some("/dev/stdout") => Ok(rustix::io::fcntl_dupfd_cloexec(std::io::stdout(), 3)?),
-                Some("/dev/stderr") => Ok(rustix::io::fcntl_dupfd_cloexec(std::io::stderr(), 3)?),
-                _ => Err(rustix::io::Errno::NXIO.into()),
-            },
-            Err(e) => Err(e.into()),
+        Ok(rustix::fs::open(&self.path, flags | access, Mode::empty())?)
+    }
+}
+
+/// The number in a path that names a descriptor of this process.
+fn descriptor(path: &Path) -> Option<i32> {
+    match path.to_str()? {
+        "/dev/stdout" => Some(1),
+        "/dev/stderr" => Some(2),
+        text => {
+            let rest = text.strip_prefix("/dev/fd/").or_else(|| text.strip_prefix("/proc/self/fd/"))?;
+            rest.parse().ok().filter(|number| *number >= 0)
         }
     }
 }
@@ -132,7 +148,7 @@ impl Plain {
 pub fn is_degradable(error: &Error) -> bool {
     match error.kind() {
         ErrorKind::Os => error.raw_os_error() != Some(libc::ENOENT) && error.raw_os_error() != Some(libc::ENOTDIR),
-        ErrorKind::UnsupportedFileSystem | ErrorKind::ForeignJournal | ErrorKind::NoFreeSlot | ErrorKind::TimedOut => true,
+        ErrorKind::UnsupportedFileSystem | ErrorKind::ForeignJournal | ErrorKind::NoFreeSlot | ErrorKind::TimedOut | ErrorKind::JournalUnsettled => true,
         _ => false,
     }
 }

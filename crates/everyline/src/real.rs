@@ -110,7 +110,7 @@ impl Real {
     /// The live file as a parent with more rights had it open, if it still is the live file.
     fn inherited_log(&self) -> io::Result<Handle> {
         let denied = || io::Error::from_raw_os_error(libc::EACCES);
-        heirloom::take(self.heirloom, Item::Log).ok_or_else(denied)
+        heirloom::copy(self.heirloom, Item::Log).ok_or_else(denied)
     }
 }
 

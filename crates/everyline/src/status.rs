@@ -3,6 +3,7 @@
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use rustix::fs::OFlags;
 
@@ -15,9 +16,12 @@ use crate::journal::map::Map;
 use crate::journal::place::{Log, Place};
 use crate::options::{Options, RING_BYTES_MAX};
 use crate::os::{self, Handle};
-use crate::protocol::commit::Operation;
+use crate::protocol::commit::{Effort, Looked, Operation};
 use crate::protocol::env::Settings;
 use crate::protocol::lease::State;
+
+/// `recover` waits this long for a living holder before it leaves the rest to it.
+const BUSY: Duration = Duration::from_secs(1);
 
 /// What is going on at a log.
 #[derive(Clone, Debug)]
@@ -219,7 +223,21 @@ fn lease(words: &Control, processes: &[ProcessStatus]) -> LeaseStatus {
 pub fn recover(path: &Path) -> Result<Recovered> {
     let (engine, slots) = join(path)?;
     engine.flush()?;
-    engine.commit(crate::protocol::commit::Effort::Force);
+    let started = Instant::now();
+    loop {
+        match engine.commit(Effort::Force) {
+            // A living process is writing, and takes the records of the dead along; usually it is done in a moment.
+            Looked::Busy if started.elapsed() < BUSY => std::thread::sleep(Duration::from_millis(1)),
+            Looked::Clean | Looked::Busy => break,
+            Looked::Failed(errno) => {
+                return Err(Error::os("recover", path, std::io::Error::from_raw_os_error(errno)));
+            }
+            Looked::Stuck(slot) => {
+                let hint = format!("the process in slot {slot} holds the writer lease and makes no progress; is it stopped?");
+                return Err(Error::new(ErrorKind::TimedOut, "recover", path, hint));
+            }
+        }
+    }
     let ((records, bytes), corrupt) = engine.committed();
     Ok(Recovered { records, bytes, slots, corrupt_slots: corrupt as u32 })
 }
@@ -247,7 +265,7 @@ fn join(path: &Path) -> Result<(std::sync::Arc<crate::engine::Engine>, u32)> {
         keep: settings.keep,
         fsync: settings.fsync,
         mode: settings.mode,
-        wait: std::time::Duration::from_secs(30),
+        wait: Duration::from_secs(30),
         ..Options::default()
     };
     Ok((attach(path, &options)?, left))

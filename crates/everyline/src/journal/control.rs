@@ -12,12 +12,14 @@ use std::time::{Duration, Instant};
 use rustix::fs::OFlags;
 
 use super::boot;
+use super::claim::map_slot;
 use super::layout::{BYTE_ORDER, CONTROL_BYTES, Control, Identity, LAYOUT_VERSION, MAGIC, READY, SLOTS};
 use super::map::Map;
 use super::place::{Log, Place};
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::{RING_BYTES_MAX, RING_BYTES_MIN};
 use crate::os::{self, Transient};
+use crate::protocol::lease::State;
 
 /// Name of the control file.
 pub const NAME: &str = "control";
@@ -136,6 +138,7 @@ impl ControlFile {
                     boot::settle(place, control).map_err(fail)?;
                     store2(&control.identity.boot, boot);
                 }
+                free_lease_of_nobody(place, control);
             }
             Verdict::HalfBuilt => {
                 build(log, fd, ring_bytes).map_err(fail)?;
@@ -165,6 +168,20 @@ impl ControlFile {
 pub fn view(map: &Map) -> &Control {
     // SAFETY: Control consists of atomics only.
     unsafe { map.at(0) }
+}
+
+/// A lease that names a slot which is not there (a damaged word, a slot file removed by hand) could never be taken over:
+/// there is no lock to prove its holder dead with. Under the exclusive lock nobody is attached, so nobody holds it.
+fn free_lease_of_nobody(place: &Place, control: &Control) {
+    let seen = control.lease.load();
+    let (State::Held(slot) | State::Pending(slot)) = seen.state() else { return };
+    let (uuid, ring_bytes) = (load2(&control.identity.uuid), control.identity.ring_bytes.load(Ordering::Relaxed));
+    if map_slot(place, uuid, ring_bytes, slot, false).is_err()
+        && let Some(held) = control.lease.take(seen, 0)
+    {
+        // Its note is lost, and with it what it had taken: all rings are looked at by whoever comes next.
+        let _ = control.lease.release(held, &control.dirty);
+    }
 }
 
 fn open_or_create(place: &Place) -> io::Result<OwnedFd> {
@@ -232,6 +249,10 @@ fn own_id(fd: BorrowedFd<'_>) -> io::Result<[u64; 3]> {
 fn judge(identity: &Identity, fd: BorrowedFd<'_>, log: &Log) -> io::Result<Verdict> {
     let load = |word: &AtomicU64| word.load(Ordering::Relaxed);
     let magic = load(&identity.magic);
+    let elsewhere = "it was made on a machine of another architecture; remove it there, or delete it here";
+    if magic == MAGIC.swap_bytes() {
+        return Ok(Verdict::Refuse(elsewhere.to_owned()));
+    }
     if identity.ready.load(Ordering::Acquire) != READY {
         return Ok(if magic == MAGIC || magic == 0 { Verdict::HalfBuilt } else { Verdict::Aside("corrupt") });
     }
@@ -239,8 +260,7 @@ fn judge(identity: &Identity, fd: BorrowedFd<'_>, log: &Log) -> io::Result<Verdi
         return Ok(Verdict::Aside("corrupt"));
     }
     if load(&identity.byte_order) != BYTE_ORDER {
-        let hint = "it was made on a machine of another architecture; remove it there, or delete it here";
-        return Ok(Verdict::Refuse(hint.to_owned()));
+        return Ok(Verdict::Refuse(elsewhere.to_owned()));
     }
     let version = load(&identity.version);
     if version != LAYOUT_VERSION || load(&identity.incompatible) != 0 {

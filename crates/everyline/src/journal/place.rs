@@ -66,6 +66,10 @@ impl Log {
     /// # Errors
     /// No such directory, or a name that cannot be a log.
     pub fn find(path: &Path) -> Result<Self> {
+        if path.as_os_str().as_bytes().ends_with(b"/") {
+            let hint = "a trailing slash names a directory; give the name of a file";
+            return Err(Error::new(ErrorKind::InvalidTarget, "open log", path, hint));
+        }
         let path = resolve(path)?;
         let bad = |hint: &str| Error::new(ErrorKind::InvalidTarget, "open log", &path, hint);
         let name = path.file_name().ok_or_else(|| bad("this is not the name of a file"))?;
@@ -131,6 +135,7 @@ impl Place {
         let fail = |operation: &'static str| move |e: io::Error| Error::os(operation, path, e);
         let outer = match os::open_directory(parent.fd(), name) {
             Err(e) if e.kind() == io::ErrorKind::NotFound && create => {
+                check_file_system(parent.fd(), path)?;
                 make_outer(log, parent.fd(), name).map_err(fail("make journal"))?;
                 os::open_directory(parent.fd(), name).map_err(fail("open journal"))?
             }
@@ -150,7 +155,7 @@ impl Place {
         check_owner(log, &outer, path)?;
         let outer_id = os::device_and_inode(&outer).map_err(fail("stat journal"))?;
         let shared = open_shared(&outer, create).map_err(fail("open journal"))?;
-        check_file_system(&shared, path)?;
+        check_file_system(shared.as_fd(), path)?;
         let shared = Handle::new(shared).map_err(fail("open journal"))?;
         Ok(Self { parent, outer_name: name.to_owned(), outer_id, shared, path: path.to_path_buf() })
     }
@@ -249,6 +254,8 @@ fn open_parent(path: &Path) -> Result<Handle> {
 /// after the directory of the log.
 fn write_anchor(log: &Log, name: &str, journal_dir: &Path) -> Result<()> {
     let elsewhere = std::path::absolute(journal_dir).map_err(|e| Error::os("resolve", journal_dir, e))?;
+    // Before the anchor is written: once it is there, it is what counts.
+    check_file_system(open_parent(&elsewhere)?.fd(), &elsewhere)?;
     let own = elsewhere.join(format!("everyline-{:x}-{:x}", log.directory.id().0, log.directory.id().1));
     if own.as_os_str().as_bytes().contains(&b'\n') {
         return Err(Error::option("journal_dir", "a path with a line break cannot be written down"));
@@ -319,7 +326,7 @@ fn check_owner(log: &Log, outer: &OwnedFd, path: &Path) -> Result<()> {
     Err(Error::new(ErrorKind::ForeignJournal, "open journal", path, hint))
 }
 
-fn check_file_system(directory: &OwnedFd, path: &Path) -> Result<()> {
+fn check_file_system(directory: BorrowedFd<'_>, path: &Path) -> Result<()> {
     let kind = rustix::fs::fstatfs(directory).map_err(|e| Error::os("statfs", path, e))?.f_type as u64;
     if SUPPORTED.iter().any(|(magic, _)| *magic == kind) {
         return Ok(());

@@ -110,13 +110,16 @@ impl Slot {
         assert!(bytes.len() as u64 <= self.ring_bytes);
         let start = (at & (self.ring_bytes - 1)) as usize;
         let first = bytes.len().min(self.ring_bytes as usize - start);
+        let rest = bytes.len() - first;
         // SAFETY: both parts lie inside the ring: `start` is below its size, and the parts together are no longer than
         // it. The holder reads this range only after the release store of `head` that follows (I3), and this process
         // is the only writer (ring mutex).
         unsafe {
             let ring = self.map.base().as_ptr().add(RING_OFFSET);
             std::ptr::copy_nonoverlapping(bytes.as_ptr(), ring.add(start), first);
-            std::ptr::copy_nonoverlapping(bytes.as_ptr().add(first), ring, bytes.len() - first);
+            if rest != 0 {
+                std::ptr::copy_nonoverlapping(bytes.as_ptr().add(first), ring, rest);
+            }
         }
     }
 
@@ -133,7 +136,9 @@ impl Slot {
         unsafe {
             let ring = self.map.base().as_ptr().add(RING_OFFSET);
             std::ptr::copy_nonoverlapping(ring.add(start), out, first);
-            std::ptr::copy_nonoverlapping(ring, out.add(first), len - first);
+            if first != len {
+                std::ptr::copy_nonoverlapping(ring, out.add(first), len - first);
+            }
         }
     }
 

@@ -34,7 +34,7 @@ pub enum Effort {
     Call,
     /// Until nothing is left.
     Drain,
-    /// As `Drain`, and a back-off after an error is not waited for.
+    /// As `Drain`; a back-off after an error is not waited for, and a holder that seems to work is probed, too.
     Force,
 }
 
@@ -167,14 +167,18 @@ impl<E: Env> Committer<E> {
             let waits = effort != Effort::Force && now < retry && retry - now <= RETRY_MS.1;
             let proof = match seen.state() {
                 State::Held(slot) if slot != env.me() => {
-                    if now.wrapping_sub(control.beat.load(Ordering::Relaxed)) < BEAT_MS {
+                    // Who attaches or recovers may be the last to come for a long time: `Force` asks the kernel at once.
+                    let beats = now.wrapping_sub(control.beat.load(Ordering::Relaxed)) < BEAT_MS;
+                    if beats && effort != Effort::Force {
                         return Looked::Busy;
                     }
                     if now.wrapping_sub(self.probed_ms) < PROBE_MS && effort == Effort::Call {
                         return Looked::Stuck(slot);
                     }
                     self.probed_ms = now;
-                    let Some(dead) = env.prove_dead(slot) else { return Looked::Stuck(slot) };
+                    let Some(dead) = env.prove_dead(slot) else {
+                        return if beats { Looked::Busy } else { Looked::Stuck(slot) };
+                    };
                     Some(dead)
                 }
                 State::Free | State::Pending(_) if waits => {

@@ -4,7 +4,7 @@
 //! proven dead. The owner is a slot, never a pid. The generation grows with every acquisition; 48 bits last 8 years at
 //! a million acquisitions a second, so an old word can never come back (invariant I1).
 
-use crate::sync::{AtomicU64, Ordering, fence};
+use crate::sync::{AtomicU64, Ordering, fence_after_rmw};
 
 use super::dirty::Dirty;
 
@@ -104,7 +104,7 @@ impl Lease {
         // A read-modify-write, not a store: it keeps the release sequence. The fence orders it before the look at the
         // dirty bits; pairs with the fence in `Dirty::mark` (one of the two sides sees the other, invariant I2).
         self.0.swap(word.0, Ordering::AcqRel);
-        fence(Ordering::SeqCst);
+        fence_after_rmw();
     }
 }
 

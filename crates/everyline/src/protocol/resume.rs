@@ -171,10 +171,10 @@ impl<E: Env> Committer<E> {
         let read = Failure::new(Operation::Read);
         let meta = env.meta(&old.file).map_err(&read)?;
         let mut piece = vec![0; BUF_BYTES];
-        while meta.links == 0 {
+        loop {
             let from = state.orphan_from.load(Ordering::Relaxed);
             let n = super::locate::read_full(env, &old.file, from, &mut piece).map_err(&read)?;
-            if n == 0 {
+            if meta.links > 0 || n == 0 {
                 break;
             }
             let (me, note) = (own(env), own(env).note());

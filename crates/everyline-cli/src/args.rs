@@ -1,0 +1,175 @@
+//! Stage 1: what was typed. Values are checked one by one here, by `values`; what they mean together, and to the
+//! engine, is decided in `settings`.
+//!
+//! The text of `--help` is written here and nowhere else.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use everyline::{Fsync, When};
+
+use crate::values;
+
+const EXAMPLES: &str = "\
+Exit codes:
+  0  done
+  1  done, but incomplete, and standard error says what is missing:
+     pipe      lines were dropped, too long, or are not yet in the file
+     recover   something of dead processes is left
+     clean     the journal is in use, or not empty
+  2  not done: bad usage, bad input, or the operating system refused
+  3  status: there is no journal, so no process is attached
+
+Examples:
+  app 2>&1 | everyline pipe --max-bytes 10M --keep 10 app.log
+  app 2>&1 | everyline pipe --when midnight --naming dated --keep all app.log
+  everyline status --json app.log";
+
+const PIPE_NOTES: &str = "\
+Sizes:
+  a whole number of bytes, with K, M, G or KiB, MiB, GiB for powers of 1024;
+  digits may be grouped: 1_000_000
+Durations:
+  a whole number with ms, s, m or h
+
+Signals:
+  TERM, INT  finish the line that is being read, write, and exit; the rest of
+             standard input stays unread. A second one: do not wait for the
+             end of that line. A third one ends the process at once
+  HUP        write what is there and open FILE anew
+
+FILE may be /dev/stdout, a FIFO or a device: written to and never rotated.";
+
+/// Many processes, one rotating log file, every line.
+#[derive(Parser, Debug)]
+#[command(name = "everyline", version, about, after_help = EXAMPLES, max_term_width = 110)]
+pub struct Args {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Write standard input to a rotating log, one line one record
+    Pipe(Box<PipeArgs>),
+    /// Show who is attached to a log, who writes, and what is waiting
+    Status {
+        /// Print one JSON object instead of a table
+        #[arg(long)]
+        json: bool,
+        /// The log
+        file: PathBuf,
+    },
+    /// Write what dead processes left in the journal
+    Recover {
+        /// The log
+        file: PathBuf,
+    },
+    /// Tell all who are attached to look at the path again (after a rename by logrotate)
+    Reopen {
+        /// The log
+        file: PathBuf,
+    },
+    /// Remove the journal, if nobody is attached and nothing in it is unwritten
+    Clean {
+        /// The log
+        file: PathBuf,
+    },
+}
+
+/// What can be typed after `everyline pipe`. `None`: not typed, so the engine's default applies.
+#[derive(clap::Args, Debug)]
+#[command(after_help = PIPE_NOTES)]
+pub struct PipeArgs {
+    /// Rotate before the file grows over this size [default: not by size]
+    #[arg(long, value_name = "SIZE", value_parser = values::size_nonzero, allow_hyphen_values = true)]
+    pub max_bytes: Option<u64>,
+
+    /// Rotate by time: S, M, H, D, midnight, or W0 (Monday) to W6 [default: not by time]
+    #[arg(long, value_name = "UNIT", value_parser = values::when, allow_hyphen_values = true)]
+    pub when: Option<When>,
+
+    /// Rotate every N units of --when [default: 1]
+    #[arg(long, value_name = "N", value_parser = values::interval, allow_hyphen_values = true, requires = "when")]
+    pub interval: Option<u32>,
+
+    /// Time of day of the rotation, for --when midnight and W0 to W6
+    #[arg(long, value_name = "HH:MM[:SS]", value_parser = values::time_of_day, allow_hyphen_values = true, requires = "when")]
+    pub at: Option<u32>,
+
+    /// Reckon --when in UTC, not in local time
+    #[arg(long, requires = "when")]
+    pub utc: bool,
+
+    /// Names of rotated files: app.log.1, app.log.2 ... or app.log.<date> [default: numbered]
+    #[arg(long, value_enum, value_name = "SCHEME")]
+    pub naming: Option<NamingArg>,
+
+    /// How many rotated files to keep, or `all` (dated names only) [default: 5]
+    #[arg(long, value_name = "N|all", value_parser = values::keep, allow_hyphen_values = true)]
+    pub keep: Option<Keep>,
+
+    /// Write from a background thread, in larger batches
+    #[arg(long)]
+    pub deferred: bool,
+
+    /// When to force the file to disk: never, rotation, always, level:N (with --level), or a duration [default: never]
+    #[arg(long, value_name = "WHEN", value_parser = values::fsync, allow_hyphen_values = true)]
+    pub fsync: Option<Fsync>,
+
+    /// Level of every line, in Python's numbers (20 INFO, 40 ERROR). From 40 on, each line is in the file before the
+    /// next is read [default: 0]
+    #[arg(long, value_name = "N", value_parser = values::level, allow_hyphen_values = true)]
+    pub level: Option<u8>,
+
+    /// Size of the ring in shared memory: a power of two [default: 256K]
+    #[arg(long, value_name = "SIZE", value_parser = values::ring, allow_hyphen_values = true)]
+    pub ring: Option<u64>,
+
+    /// Bound of what may wait beside the ring, and of one line: a longer one is left out whole [default: 64M]
+    #[arg(long, value_name = "SIZE", value_parser = values::size_nonzero, allow_hyphen_values = true)]
+    pub overflow: Option<u64>,
+
+    /// When there is no room after --wait: drop the line and count it, or block [default: drop]
+    #[arg(long, value_enum, value_name = "POLICY")]
+    pub full: Option<FullArg>,
+
+    /// Longest wait for room, and for the last lines to be written at the end [default: 1s]
+    #[arg(long, value_name = "DURATION", value_parser = values::wait, allow_hyphen_values = true)]
+    pub wait: Option<Duration>,
+
+    /// Keep the journal in this directory [default: beside FILE]
+    #[arg(long, value_name = "DIR")]
+    pub journal_dir: Option<PathBuf>,
+
+    /// Permission bits of a new file, octal, less the umask [default: 666]
+    #[arg(long, value_name = "OCTAL", value_parser = values::mode, allow_hyphen_values = true)]
+    pub mode: Option<u32>,
+
+    /// The log
+    pub file: PathBuf,
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NamingArg {
+    /// app.log.1 is the newest
+    Numbered,
+    /// app.log.2026-01-31
+    Dated,
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FullArg {
+    /// Drop the line, count it, and say so in the log
+    Drop,
+    /// Wait on
+    Block,
+}
+
+/// How many rotated files stay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    All,
+    Newest(u32),
+}

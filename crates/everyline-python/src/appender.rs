@@ -1,0 +1,105 @@
+//! The class `Appender`: one log, opened by this process.
+
+use std::ffi::OsStr;
+use std::path::PathBuf;
+
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::error::to_python;
+use crate::options::Options;
+use crate::report;
+
+/// Writes records to the log at `path`, together with every other process that does.
+///
+/// Where a journal cannot be had it is *degraded*: it writes whole records and does not rotate.
+#[pyclass(frozen, module = "everyline._native")]
+pub struct Appender {
+    inner: everyline::Appender,
+    /// Why there was no journal at the start.
+    refusal: Option<String>,
+}
+
+#[pymethods]
+impl Appender {
+    #[new]
+    fn new(path: PathBuf, options: &Options, py: Python<'_>) -> PyResult<Self> {
+        let builder = everyline::Appender::builder(path).options(options.0.clone());
+        py.detach(|| {
+            // First without degrading, for the reason it would have.
+            let (inner, refusal) = match builder.clone().open() {
+                Ok(inner) => (inner, None),
+                Err(refusal) => (builder.open_degraded()?, Some(refusal.to_string())),
+            };
+            Ok(Self { inner, refusal })
+        })
+        .map_err(to_python)
+    }
+
+    /// Writes one record, exactly as given. At level 40 (ERROR) and above it is in the file when the call returns.
+    #[pyo3(signature = (record, level = 0))]
+    fn append(&self, record: &[u8], level: i64, py: Python<'_>) -> PyResult<()> {
+        // Python's levels are any integers; the engine's scale is Python's own, 0 to 255.
+        let level = u8::try_from(level.max(0)).unwrap_or(u8::MAX);
+        py.detach(|| self.inner.append_at(level, record)).map_err(to_python)
+    }
+
+    /// Returns when all records of this process are in the file.
+    fn flush(&self, py: Python<'_>) -> PyResult<()> {
+        py.detach(|| self.inner.flush()).map_err(to_python)
+    }
+
+    /// Returns when all records of this process are on disk.
+    fn sync(&self, py: Python<'_>) -> PyResult<()> {
+        py.detach(|| self.inner.sync()).map_err(to_python)
+    }
+
+    /// Rotates now.
+    fn rotate(&self, py: Python<'_>) -> PyResult<()> {
+        py.detach(|| self.inner.rotate()).map_err(to_python)
+    }
+
+    /// Looks at the path again before the next write.
+    fn reopen(&self, py: Python<'_>) -> PyResult<()> {
+        py.detach(|| self.inner.reopen()).map_err(to_python)
+    }
+
+    /// Flushes and detaches. A later append attaches again.
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        py.detach(|| self.inner.close()).map_err(to_python)
+    }
+
+    /// The state of the log and of every process attached to it.
+    fn status<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let status = py.detach(|| self.inner.status()).map_err(to_python)?;
+        report::status(py, &status)
+    }
+
+    /// What this process did.
+    fn counters<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let counters = py.detach(|| self.inner.counters());
+        report::counters(py, &counters)
+    }
+
+    /// The log, resolved and absolute.
+    #[getter]
+    fn path(&self) -> &OsStr {
+        self.inner.path().as_os_str()
+    }
+
+    /// Why there was no journal when it was made, while there is none; else None.
+    #[getter]
+    fn degraded(&self, py: Python<'_>) -> Option<&str> {
+        let is_degraded = py.detach(|| self.inner.counters().is_degraded);
+        self.refusal.as_deref().filter(|_| is_degraded)
+    }
+}
+
+/// It may wait, as `close` does, and whoever drops the last reference has the GIL.
+impl Drop for Appender {
+    fn drop(&mut self) {
+        let close = || drop(self.inner.close());
+        // None: the interpreter is going, and nobody else is there to wait for the GIL.
+        Python::try_attach(|py| py.detach(close)).unwrap_or_else(close);
+    }
+}

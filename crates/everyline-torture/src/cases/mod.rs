@@ -1,0 +1,107 @@
+//! The cases: each does one kind of harm, in rounds, until its share of the time is over.
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use crate::oracle::{Damage, Expect};
+use crate::plan::Plan;
+use crate::rng::Rng;
+use crate::round::{Outcome, Round};
+
+pub mod kills;
+pub mod steps;
+
+/// A case.
+#[derive(Clone, Copy)]
+pub struct Case {
+    pub name: &'static str,
+    /// What it does, in a line.
+    pub what: &'static str,
+    /// Share of the time on ext4 and on tmpfs, in parts of all shares together.
+    pub shares: [u32; 2],
+    pub run: fn(&mut Arena) -> io::Result<()>,
+}
+
+/// All cases.
+pub const ALL: &[Case] = &[kills::CASE, steps::CASE];
+
+/// Where a case runs, and what it has found.
+#[derive(Debug)]
+pub struct Arena {
+    pub directory: PathBuf,
+    pub rng: Rng,
+    pub processes: u32,
+    pub stop: Duration,
+    pub until: Instant,
+    pub total: Total,
+    next: u32,
+}
+
+/// Sums over the rounds of a case.
+#[derive(Debug, Default)]
+pub struct Total {
+    pub rounds: u64,
+    pub processes: u64,
+    pub kills: u64,
+    pub archives: u64,
+    pub records: u64,
+    pub bytes: u64,
+    pub dropped: u64,
+    pub slowest: Duration,
+    pub notes: Vec<String>,
+    pub damage: Vec<(PathBuf, Damage)>,
+}
+
+impl Arena {
+    pub fn new(directory: PathBuf, rng: Rng, processes: u32, stop: Duration, time: Duration) -> Self {
+        let until = Instant::now() + time;
+        Self { directory, rng, processes, stop, until, total: Total::default(), next: 0 }
+    }
+
+    /// True while there is time for another round. The first one always takes place.
+    pub fn has_time(&self) -> bool {
+        (self.total.rounds == 0 || Instant::now() < self.until) && self.total.damage.len() < 50
+    }
+
+    /// A plan with a fresh seed.
+    pub fn plan(&mut self) -> Plan {
+        let seed = self.rng.next();
+        Plan::new(seed as u32, seed)
+    }
+
+    pub fn round(&mut self, plan: Plan) -> io::Result<Round> {
+        self.next += 1;
+        Round::new(self.directory.join(format!("round-{:03}", self.next)), plan)
+    }
+
+    /// Judges a round, adds it up, and removes its files if nothing is wrong with them.
+    pub fn close(&mut self, round: Round, expect: Expect) -> io::Result<()> {
+        let directory = round.dir.clone();
+        let outcome = round.finish(expect)?;
+        if outcome.found.damage.is_empty() {
+            fs::remove_dir_all(&directory)?;
+        }
+        self.add(directory, outcome);
+        Ok(())
+    }
+
+    fn add(&mut self, directory: PathBuf, outcome: Outcome) {
+        let total = &mut self.total;
+        total.rounds += 1;
+        total.processes += outcome.processes;
+        total.kills += outcome.kills;
+        total.archives += outcome.archives;
+        total.records += outcome.found.records;
+        total.bytes += outcome.found.bytes;
+        total.dropped += outcome.dropped;
+        total.slowest = total.slowest.max(outcome.slowest);
+        total.damage.extend(outcome.found.damage.into_iter().map(|damage| (directory.clone(), damage)));
+    }
+
+    /// Something for people to know that is no failure.
+    pub fn note(&mut self, text: impl Into<String>) {
+        self.total.notes.push(text.into());
+    }
+}

@@ -1,0 +1,85 @@
+//! everyline-torture: kills, stops and starves processes that log through everyline, and proves that every line is there.
+//!
+//! `run` does it, `faults` shows that the oracle sees what it should. What is done and how to read the output stands in
+//! `docs/torture.md`.
+
+mod acts;
+mod bare;
+mod cases;
+mod files;
+mod ledger;
+mod oracle;
+mod plan;
+mod producer;
+mod record;
+mod report;
+mod rng;
+mod round;
+mod sys;
+mod watch;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(version, about = "Kills, stops and starves processes that log through everyline, and counts every line.")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs the cases.
+    Run(Run),
+    /// One producer, started by the runner.
+    #[command(hide = true)]
+    Producer(plan::Plan),
+    /// `everyline::recover`, in a process that can be killed.
+    #[command(hide = true)]
+    Recover { log: PathBuf },
+}
+
+/// A run.
+#[derive(Args, Clone, Debug)]
+pub struct Run {
+    /// Decides everything that is drawn by lot. Default: from the clock.
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Time for all cases together, s.
+    #[arg(long, default_value_t = 60)]
+    pub seconds: u64,
+    /// Processes that log at the same time.
+    #[arg(long, default_value_t = 4)]
+    pub processes: u32,
+    /// Works below this directory only. Default: target/torture here, and /dev/shm.
+    #[arg(long)]
+    pub directory: Option<PathBuf>,
+    /// Only this case (may be given several times).
+    #[arg(long)]
+    pub only: Vec<String>,
+    /// How long a holder stays stopped, s.
+    #[arg(long, default_value_t = 3)]
+    pub stop_seconds: u64,
+    /// Keeps the files of good rounds, too.
+    #[arg(long)]
+    pub keep: bool,
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Run(run) => report::run(&run),
+        Command::Producer(plan) => producer::run(plan).map(|()| true),
+        Command::Recover { log } => everyline::recover(&log).map(|_| true).map_err(std::io::Error::other),
+    };
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(e) => {
+            eprintln!("everyline-torture: {e}");
+            ExitCode::from(producer::EXIT_FAILED as u8)
+        }
+    }
+}

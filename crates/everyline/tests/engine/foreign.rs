@@ -1,0 +1,100 @@
+//! What others do to the live file: rename, delete, truncate, append.
+
+use std::io::Write;
+
+use crate::support::{Dir, Shared, assert_exactly, fork, odd_len, record, seen, until};
+
+#[test]
+fn reopen_follows_a_foreign_rename_at_once() {
+    let dir = Dir::new();
+    let log = dir.open();
+    log.append(b"before\n").unwrap();
+    std::fs::rename(dir.log(), dir.file("app.log.moved")).unwrap();
+    log.reopen().unwrap();
+    log.append(b"after\n").unwrap();
+    assert_eq!(std::fs::read_to_string(dir.file("app.log.moved")).unwrap(), "before\n");
+    assert_eq!(dir.text(), "after\n");
+}
+
+#[test]
+fn reopen_from_outside_reaches_the_processes_that_log() {
+    let dir = Dir::new();
+    let log = dir.open();
+    log.append(b"before\n").unwrap();
+    std::fs::rename(dir.log(), dir.file("app.log.moved")).unwrap();
+    fork(|| everyline::reopen(&dir.log()).unwrap()).join();
+    log.append(b"after\n").unwrap();
+    assert_eq!(dir.text(), "after\n");
+}
+
+#[test]
+fn a_foreign_rename_is_noticed_and_no_record_is_lost() {
+    let dir = Dir::new();
+    let log = dir.open();
+    let mut seq = 0;
+    for round in 0..5 {
+        let moved = dir.file(&format!("moved.{round}"));
+        std::fs::rename(dir.log(), &moved).or_else(|e| if round == 0 { Err(e) } else { Ok(()) }).unwrap();
+        until("a new live file", || {
+            log.append(&record(1, seq, odd_len(seq, 300))).unwrap();
+            seq += 1;
+            dir.log().exists()
+        });
+    }
+    log.flush().unwrap();
+    let mut bytes: Vec<u8> = (0..5).flat_map(|r| std::fs::read(dir.file(&format!("moved.{r}"))).unwrap()).collect();
+    bytes.extend(std::fs::read(dir.log()).unwrap());
+    assert_exactly(&bytes, [(1, seq)]);
+}
+
+#[test]
+fn a_foreign_delete_loses_only_what_was_in_the_file() {
+    let dir = Dir::new();
+    let log = dir.open();
+    (0..100).for_each(|seq| log.append(&record(1, seq, 100)).unwrap());
+    std::fs::remove_file(dir.log()).unwrap();
+    let mut seq = 100;
+    until("a new live file", || {
+        log.append(&record(1, seq, 100)).unwrap();
+        seq += 1;
+        dir.log().exists()
+    });
+    log.flush().unwrap();
+    let numbers = seen(&dir.all()).writers.remove(&1).unwrap();
+    assert!(numbers.first().unwrap() <= &100, "from 100 on nothing is missing: {:?}", numbers.first());
+    assert!(numbers.windows(2).all(|w| w[0] + 1 == w[1]) && numbers.last() == Some(&(seq - 1)), "{numbers:?}");
+}
+
+#[test]
+fn a_foreign_truncate_leaves_no_hole() {
+    let dir = Dir::new();
+    let log = dir.open();
+    (0..100).for_each(|seq| log.append(&record(1, seq, 100)).unwrap());
+    std::fs::File::options().write(true).open(dir.log()).unwrap().set_len(0).unwrap();
+    (100..150).for_each(|seq| log.append(&record(1, seq, 100)).unwrap());
+    let numbers = seen(&dir.all()).writers.remove(&1).unwrap();
+    assert_eq!(numbers, (100..150).collect::<Vec<_>>());
+}
+
+#[test]
+fn foreign_appends_stay_and_tear_nothing() {
+    let dir = Dir::new();
+    let shared = Shared::new();
+    let stranger = fork(|| {
+        let mut file = std::fs::File::options().append(true).create(true).open(dir.log()).unwrap();
+        while shared.get(0) == 0 {
+            file.write_all(b"a stranger's line\n").unwrap();
+            shared.word(1).fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        }
+    });
+    let log = dir.builder().ring_bytes(8 << 10).open().unwrap();
+    until("the stranger", || shared.get(1) > 0);
+    (0..2000).for_each(|seq| log.append(&record(1, seq, odd_len(seq, 900))).unwrap());
+    log.flush().unwrap();
+    shared.set(0, 1);
+    stranger.join();
+    let seen = seen(&dir.all());
+    assert_eq!(seen.writers[&1], (0..2000).collect::<Vec<_>>());
+    assert!(seen.others.iter().all(|line| line == "a stranger's line\n"));
+    assert_eq!(seen.others.len() as u64, shared.get(1));
+}

@@ -1,0 +1,20 @@
+//! The engine from outside: every promise of the crate that can be seen through its public face, on the real system.
+//!
+//! One binary, one module for each topic. The names of the tests are the properties. What needs root, or a mount
+//! namespace of its own, says so on stderr and passes where it cannot be had.
+
+mod bad_input;
+mod descriptors;
+mod devices;
+mod durability;
+mod foreign;
+mod forking;
+mod full;
+mod golden;
+mod identity;
+mod liveness;
+mod privileges;
+mod records;
+mod rotation;
+mod sharing;
+mod support;

@@ -1,0 +1,217 @@
+//! Root parents whose children give root up, and users who share a log.
+
+use std::os::unix::fs::PermissionsExt;
+
+use everyline::{Appender, ErrorKind, Fsync};
+
+use crate::support::{Dir, Shared, assert_exactly, fork, is_root, odd_len, record, skip, until};
+
+const NOBODY: u32 = 65_534;
+
+/// Gives root up for good.
+fn become_user(user: u32) {
+    // SAFETY: system calls that change this child's credentials only.
+    unsafe {
+        assert_eq!(libc::setgroups(0, std::ptr::null()), 0);
+        assert_eq!(libc::setgid(user), 0);
+        assert_eq!(libc::setuid(user), 0);
+    }
+}
+
+fn set_mode(path: &std::path::Path, mode: u32) {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// A directory that everybody may enter and root owns.
+fn root_dir() -> Option<Dir> {
+    if !is_root() {
+        skip("needs root to drop it");
+        return None;
+    }
+    let dir = Dir::new();
+    set_mode(dir.path(), 0o755);
+    Some(dir)
+}
+
+#[test]
+fn a_child_that_gave_root_up_logs_through_what_it_inherited() {
+    let Some(dir) = root_dir() else { return };
+    let log = dir.open();
+    log.append(&record(0, 0, 60)).unwrap();
+    fork(|| {
+        become_user(NOBODY);
+        assert!(Appender::builder(dir.file("other.log")).open().is_err(), "it may make nothing here");
+        (0..200).for_each(|seq| log.append(&record(1, seq, odd_len(seq, 300))).unwrap());
+        log.flush().unwrap();
+        assert_exactly(&dir.all(), [(0, 1), (1, 200)]);
+        log.close().unwrap();
+    })
+    .join();
+    log.append(&record(0, 1, 60)).unwrap();
+    assert_exactly(&dir.all(), [(0, 2), (1, 200)]);
+    log.close().unwrap();
+    assert!(!dir.journal().exists());
+}
+
+#[test]
+fn such_a_child_syncs_what_it_logs() {
+    let Some(dir) = root_dir() else { return };
+    let log = dir.builder().fsync(Fsync::Always).open().unwrap();
+    log.append(&record(0, 0, 60)).unwrap();
+    fork(|| {
+        become_user(NOBODY);
+        (0..20).for_each(|seq| log.append(&record(1, seq, 60)).unwrap());
+        log.sync().unwrap();
+    })
+    .join();
+    assert_exactly(&dir.all(), [(0, 1), (1, 20)]);
+}
+
+#[test]
+fn such_a_child_attaches_again_after_close() {
+    let Some(dir) = root_dir() else { return };
+    let log = dir.open();
+    log.append(&record(0, 0, 60)).unwrap();
+    fork(|| {
+        become_user(NOBODY);
+        for seq in 0..5 {
+            log.append(&record(1, seq, 60)).unwrap();
+            log.close().unwrap();
+        }
+    })
+    .join();
+    assert_exactly(&dir.all(), [(0, 1), (1, 5)]);
+}
+
+#[test]
+fn a_parent_that_has_not_logged_yet_hands_the_log_down_too() {
+    let Some(dir) = root_dir() else { return };
+    let log = dir.open();
+    fork(|| {
+        become_user(NOBODY);
+        (0..20).for_each(|seq| log.append(&record(1, seq, 60)).unwrap());
+        log.flush().unwrap();
+    })
+    .join();
+    assert_exactly(&dir.all(), [(1, 20)]);
+}
+
+#[test]
+fn records_of_such_a_child_arrive_after_root_has_rotated_the_log() {
+    let Some(dir) = root_dir() else { return };
+    let log = dir.builder().keep(Some(100)).open().unwrap();
+    log.append(&record(0, 0, 60)).unwrap();
+    let shared = Shared::new();
+    let child = fork(|| {
+        become_user(NOBODY);
+        for seq in 0..60 {
+            if seq % 20 == 0 {
+                until("a rotation", || shared.get(0) >= seq / 20);
+            }
+            log.append(&record(1, seq, 60)).unwrap();
+            shared.set(1, seq + 1);
+        }
+    });
+    for round in 1..3 {
+        until("records of the child", || shared.get(1) >= round * 20);
+        log.rotate().unwrap();
+        shared.set(0, round);
+        // Root goes on logging now and then; that is who writes for the child.
+        let mut seq = 0;
+        until("the child's records", || {
+            log.append(&record(10 + round as u32, seq, 60)).unwrap();
+            seq += 1;
+            crate::support::seen(&dir.all()).writers.get(&1).map_or(0, Vec::len) as u64 == (round + 1) * 20
+        });
+    }
+    child.join();
+    let seen = crate::support::seen(&dir.all());
+    assert_eq!(seen.writers[&1], (0..60).collect::<Vec<_>>());
+}
+
+#[test]
+fn users_who_may_write_the_log_share_one_journal() {
+    let Some(dir) = root_dir() else { return };
+    set_mode(dir.path(), 0o777);
+    std::fs::write(dir.log(), "").unwrap();
+    set_mode(&dir.log(), 0o666);
+    let builder = dir.builder().max_bytes(3000).keep(Some(1000));
+    let log = builder.clone().open().unwrap();
+    let children: Vec<_> = (1..4)
+        .map(|writer| {
+            let builder = &builder;
+            fork(move || {
+                become_user(NOBODY - writer);
+                let log = builder.clone().open().unwrap();
+                (0..200).for_each(|seq| log.append(&record(writer, seq, 60)).unwrap());
+            })
+        })
+        .collect();
+    (0..200).for_each(|seq| log.append(&record(0, seq, 60)).unwrap());
+    children.into_iter().for_each(|c| c.join());
+    log.close().unwrap();
+    assert_exactly(&dir.all(), (0..4).map(|w| (w, 200)));
+}
+
+#[test]
+fn the_journal_is_open_to_those_who_may_write_the_log_and_to_nobody_else() {
+    let Some(dir) = root_dir() else { return };
+    for (mode, journal) in [(0o644, 0o700), (0o664, 0o770), (0o666, 0o777), (0o600, 0o700)] {
+        std::fs::write(dir.log(), "").unwrap();
+        set_mode(&dir.log(), mode);
+        let log = dir.open();
+        let is = std::fs::metadata(dir.journal()).unwrap().permissions().mode() & 0o777;
+        assert_eq!(is, journal, "log {mode:o}: journal {is:o}");
+        log.close().unwrap();
+        std::fs::remove_file(dir.log()).unwrap();
+    }
+}
+
+#[test]
+fn a_process_that_may_not_enter_the_journal_hears_so_and_may_degrade() {
+    let Some(dir) = root_dir() else { return };
+    std::fs::write(dir.log(), "").unwrap();
+    let shared = Shared::new();
+    // A process that is no relative: nothing of it is inherited.
+    let root = fork(|| {
+        let log = dir.open();
+        shared.set(0, 1);
+        until("the end", || shared.get(1) == 1);
+        log.append(&record(0, 0, 60)).unwrap();
+    });
+    until("root to attach", || shared.get(0) == 1);
+    set_mode(&dir.log(), 0o666);
+    fork(|| {
+        become_user(NOBODY);
+        let path = dir.log();
+        let e = Appender::builder(&path).open().unwrap_err();
+        assert_eq!((e.kind(), e.raw_os_error()), (ErrorKind::Os, Some(libc::EACCES)));
+        assert!(e.to_string().contains(".app.log.everyline") && e.to_string().contains("journal_dir"), "{e}");
+        let degraded = Appender::builder(&path).open_degraded().unwrap();
+        (0..20).for_each(|seq| degraded.append(&record(1, seq, 60)).unwrap());
+        assert_eq!(degraded.counters().degraded, 20);
+    })
+    .join();
+    shared.set(1, 1);
+    root.join();
+    assert_exactly(&dir.all(), [(0, 1), (1, 20)]);
+}
+
+#[test]
+fn a_journal_of_a_stranger_is_refused_with_a_way_out() {
+    let Some(dir) = root_dir() else { return };
+    set_mode(dir.path(), 0o777);
+    std::fs::create_dir_all(dir.inner("")).unwrap();
+    std::os::unix::fs::chown(dir.journal(), Some(NOBODY - 1), None).unwrap();
+    set_mode(&dir.journal(), 0o777);
+    fork(|| {
+        become_user(NOBODY);
+        let e = Appender::builder(dir.log()).open().unwrap_err();
+        assert_eq!(e.kind(), ErrorKind::ForeignJournal);
+        let text = e.to_string();
+        assert!(text.contains(".app.log.everyline") && text.contains("65533") && text.contains("remove it"), "{text}");
+    })
+    .join();
+    dir.open().append(&record(0, 0, 60)).unwrap();
+    assert_exactly(&dir.all(), [(0, 1)]);
+}

@@ -1,0 +1,22 @@
+"""Many processes, one rotating log file, every line.
+
+`RotatingFileHandler` and `TimedRotatingFileHandler` take the place of the standard library's and may be
+used by any number of processes on one file. `status`, `recover`, `reopen` and `clean` look after a log
+from outside.
+"""
+
+from everyline._guard import NotSupported
+from everyline._native import Error, __version__, clean, recover, reopen, status
+from everyline.handlers import RotatingFileHandler, TimedRotatingFileHandler
+
+__all__ = [
+    "Error",
+    "NotSupported",
+    "RotatingFileHandler",
+    "TimedRotatingFileHandler",
+    "__version__",
+    "clean",
+    "recover",
+    "reopen",
+    "status",
+]

@@ -1,0 +1,74 @@
+"""The engine as Python sees it; see `crates/everyline-python`. Compared with the module by stubtest."""
+
+from os import PathLike
+from typing import final
+
+from everyline._types import Cleaned, Counters, Recovered, Status
+
+__all__ = [
+    "Appender",
+    "Error",
+    "Options",
+    "__version__",
+    "clean",
+    "next_rollover",
+    "recover",
+    "reopen",
+    "status",
+]
+
+__version__: str
+
+class Error(RuntimeError):
+    """The engine could not do what was asked. What the system refused is an OSError instead.
+
+    `kind` is one of "invalid-target", "unsupported-file-system", "foreign-journal", "no-free-slot",
+    "dropped", "record-too-large", "not-rotatable", "not-attached" and "other".
+    """
+
+    kind: str
+
+@final
+class Options:
+    def __new__(
+        cls,
+        *,
+        max_bytes: int | None = None,
+        when: str | None = None,
+        interval: int = 1,
+        at_time: int | None = None,
+        utc: bool = False,
+        naming: str = "numbered",
+        keep: int | None = None,
+        commit: str = "write-through",
+        fsync: str = "never",
+        full: str = "drop",
+        wait: float = 1.0,
+        ring_bytes: int | None = None,
+        overflow_bytes: int | None = None,
+        journal_dir: str | PathLike[str] | None = None,
+        truncate: bool = False,
+    ) -> Options: ...
+    def __eq__(self, other: object, /) -> bool: ...
+
+@final
+class Appender:
+    def __new__(cls, path: str | PathLike[str], options: Options) -> Appender: ...
+    @property
+    def path(self) -> str: ...
+    @property
+    def degraded(self) -> str | None: ...
+    def append(self, record: bytes, level: int = 0) -> None: ...
+    def flush(self) -> None: ...
+    def sync(self) -> None: ...
+    def rotate(self) -> None: ...
+    def reopen(self) -> None: ...
+    def close(self) -> None: ...
+    def status(self) -> Status: ...
+    def counters(self) -> Counters: ...
+
+def next_rollover(when: str, interval: int, at_time: int | None, utc: bool, now: int) -> int: ...
+def status(path: str | PathLike[str]) -> Status: ...
+def recover(path: str | PathLike[str]) -> Recovered: ...
+def reopen(path: str | PathLike[str]) -> None: ...
+def clean(path: str | PathLike[str]) -> Cleaned: ...
