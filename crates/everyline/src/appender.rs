@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::attach::attach;
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
-use crate::fork::ForkCell;
+use crate::fork::{ForkCell, Guard};
 use crate::heirloom::{self, Item};
 use crate::journal::place::{Log, resolve};
 use crate::options::{Commit, Fsync, Full, Options};
@@ -161,7 +161,7 @@ enum Target {
 /// Counters of one appender, since it was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// Records accepted.
+    /// Records accepted, with those that calls under way are about to hand over.
     pub records: u64,
     /// Their bytes.
     pub bytes: u64,
@@ -198,25 +198,33 @@ impl Appender {
     /// journal, and the counter `waited` grows.
     pub fn append_at(&self, level: u8, record: &[u8]) -> Result<()> {
         let result = self.append_once(level, record);
-        let [records, bytes, dropped, failed, _] = &self.counters;
-        match &result {
-            Ok(()) => {
-                records.fetch_add(1, Ordering::Relaxed);
-                bytes.fetch_add(record.len() as u64, Ordering::Relaxed);
-            }
-            Err(e) if e.kind() == ErrorKind::Dropped => {
-                dropped.fetch_add(1, Ordering::Relaxed);
-            }
-            Err(_) => {
-                failed.fetch_add(1, Ordering::Relaxed);
-            }
+        if let Err(e) = &result {
+            self.not_accepted(e, record.len());
         }
         result
     }
 
+    #[cold]
+    fn not_accepted(&self, error: &Error, bytes: usize) {
+        self.count(&self.state.lock(), u64::MAX, (bytes as u64).wrapping_neg());
+        let [.., dropped, failed, _] = &self.counters;
+        let counter = if error.kind() == ErrorKind::Dropped { dropped } else { failed };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Adds to the counters of accepted records. The lock makes this thread their only writer, so that two of the ten
+    /// read-modify-writes of a log call can be plain stores.
+    #[inline]
+    fn count(&self, _locked: &Guard<'_, State>, more_records: u64, more_bytes: u64) {
+        let [records, bytes, ..] = &self.counters;
+        records.store(records.load(Ordering::Relaxed).wrapping_add(more_records), Ordering::Relaxed);
+        bytes.store(bytes.load(Ordering::Relaxed).wrapping_add(more_bytes), Ordering::Relaxed);
+    }
+
     fn append_once(&self, level: u8, record: &[u8]) -> Result<()> {
+        let mut bytes = Some(record.len());
         for _ in 0..MOVES {
-            match self.target()? {
+            match self.target_for(bytes.take())? {
                 Target::Plain => {
                     self.counters[4].fetch_add(u64::from(!self.device), Ordering::Relaxed);
                     return self.with_plain(|plain| plain.append(record));
@@ -368,9 +376,17 @@ impl Appender {
         }
     }
 
-    #[inline]
     fn target(&self) -> Result<Target> {
+        self.target_for(None)
+    }
+
+    /// Where records go now. A record of `bytes` is counted as accepted; if it is not, that is taken back.
+    #[inline]
+    fn target_for(&self, bytes: Option<usize>) -> Result<Target> {
         let mut state = self.state.lock();
+        if let Some(bytes) = bytes {
+            self.count(&state, 1, bytes as u64);
+        }
         match &state.engine {
             Some(engine) => Ok(Target::Engine(Arc::clone(engine))),
             None => self.attach(&mut state),
@@ -399,6 +415,16 @@ impl Appender {
                 Ok(Target::Plain)
             }
             Err(e) => Err(e),
+        }
+    }
+}
+
+/// Detaches, if this is the last appender of its log in this process; what is left is flushed first, within `wait`.
+impl Drop for Appender {
+    fn drop(&mut self) {
+        if let Some(engine) = self.state.lock().engine.take() {
+            // So that it is not the background thread that drops the engine, at some later time.
+            engine.thread.stop(&engine);
         }
     }
 }

@@ -13,7 +13,7 @@ use rustix::thread::futex;
 use crate::engine::Engine;
 use crate::fork::ForkCell;
 use crate::options::Fsync;
-use crate::protocol::commit::Effort;
+use crate::protocol::commit::{Effort, Looked};
 use crate::protocol::env::Env;
 
 /// Pause between two looks while records flow: long enough to gather a batch, short against the ring at full speed.
@@ -21,7 +21,14 @@ const NAP: Duration = Duration::from_micros(500);
 /// Looks that found nothing before the thread sleeps for good.
 const IDLE_NAPS: u32 = 20;
 /// Longest sleep, after which it looks by itself: for what a dead process left.
-const SLEEP_MS: u64 = 250;
+const SLEEP: Duration = Duration::from_millis(250);
+
+/// The thread works, or naps where waking it would be no use.
+const AWAKE: u32 = 0;
+/// It sleeps for good: the next record wakes it.
+const ASLEEP: u32 = 1;
+/// It gathers records: a ring that is half full wakes it, so that a burst does not have to wait for room.
+const NAPPING: u32 = 2;
 
 /// Handle of the thread, and the word it sleeps on.
 #[derive(Debug, Default)]
@@ -38,7 +45,7 @@ struct Running {
 
 #[derive(Debug, Default)]
 struct State {
-    /// 1: the thread sleeps, wake it.
+    /// The word the thread sleeps on: [`AWAKE`], [`NAPPING`] or [`ASLEEP`].
     asleep: AtomicU32,
     started: AtomicBool,
     stop: AtomicBool,
@@ -57,13 +64,16 @@ impl Thread {
             self.start(engine);
         }
         // `Dirty::mark` has fenced: either this sees the thread asleep, or the thread's last look sees the mark.
-        if self.state.asleep.load(Ordering::Relaxed) == 1 || engine.ring_is_half_full() {
-            self.wake();
+        match self.state.asleep.load(Ordering::Relaxed) {
+            AWAKE => {}
+            NAPPING if !engine.ring_is_half_full() => {}
+            _ => self.wake(),
         }
     }
 
+    #[cold]
     fn wake(&self) {
-        if self.state.asleep.swap(0, Ordering::AcqRel) == 1 {
+        if self.state.asleep.swap(AWAKE, Ordering::AcqRel) != AWAKE {
             let _ = futex::wake(&self.state.asleep, futex::Flags::PRIVATE, 1);
         }
     }
@@ -117,7 +127,7 @@ fn run(state: &State, engine: &Weak<Engine>) {
     while !state.stop.load(Ordering::Acquire) {
         let Some(engine) = engine.upgrade() else { return };
         let before = engine.mark();
-        engine.commit(Effort::Drain);
+        let looked = engine.commit(Effort::Drain);
         if let Fsync::Interval(every) = engine.options.fsync
             && engine.owes_sync()
         {
@@ -127,20 +137,34 @@ fn run(state: &State, engine: &Weak<Engine>) {
         idle = if busy { 0 } else { idle + 1 };
         if idle <= IDLE_NAPS {
             drop(engine);
-            std::thread::sleep(NAP);
+            if looked == Looked::Clean {
+                sleep(state, NAPPING, NAP);
+            } else {
+                // Another process is at it, or writing fails: nothing a full ring could hurry.
+                std::thread::sleep(NAP);
+            }
             continue;
         }
-        state.asleep.store(1, Ordering::Relaxed);
+        state.asleep.store(ASLEEP, Ordering::Relaxed);
         // Orders the announcement before the last look; pairs with the fence in `Dirty::mark` of a producer.
         fence(Ordering::SeqCst);
         if engine.env.control().dirty.any() {
-            state.asleep.store(0, Ordering::Relaxed);
+            state.asleep.store(AWAKE, Ordering::Relaxed);
             idle = 0;
             continue;
         }
         drop(engine);
-        let time = futex::Timespec { tv_sec: 0, tv_nsec: (SLEEP_MS * 1_000_000) as i64 };
-        let _ = futex::wait(&state.asleep, futex::Flags::PRIVATE, 1, Some(&time));
-        state.asleep.store(0, Ordering::Relaxed);
+        sleep(state, ASLEEP, SLEEP);
     }
+}
+
+/// Sleeps until woken, at most `most`.
+fn sleep(state: &State, how: u32, most: Duration) {
+    // Where the caller has announced it before its last look, a wake that came since must not be undone.
+    if how == NAPPING {
+        state.asleep.store(how, Ordering::Relaxed);
+    }
+    let time = futex::Timespec { tv_sec: 0, tv_nsec: i64::from(most.subsec_nanos()) };
+    let _ = futex::wait(&state.asleep, futex::Flags::PRIVATE, how, Some(&time));
+    state.asleep.store(AWAKE, Ordering::Relaxed);
 }

@@ -191,6 +191,26 @@ pub struct Gatherer {
     heap: BinaryHeap<Reverse<(u64, u16, u32)>>,
     /// The frame each cursor stands on.
     frames: Vec<Frame>,
+    clock: Clock,
+}
+
+/// Stamps from shared memory, no later than a second from now: one bad word must not cut the file into the far future.
+/// The clock is asked only when a stamp is beyond what an earlier look allows: once a second instead of once a batch.
+#[derive(Debug, Default)]
+struct Clock {
+    seen: u64,
+}
+
+impl Clock {
+    const SLACK: u64 = 1_000_000_000;
+
+    #[inline]
+    fn stamp<E: Env>(&mut self, env: &E, frame: &Frame) -> u64 {
+        if frame.stamp > self.seen + Self::SLACK {
+            self.seen = env.now_ns();
+        }
+        frame.stamp.min(self.seen + Self::SLACK)
+    }
 }
 
 impl Gatherer {
@@ -210,7 +230,6 @@ impl Gatherer {
         self.cursors.clear();
         self.heap.clear();
         self.frames.clear();
-        let now = env.now_ns();
         for slot in pending.clone().iter().take(NOTE_ENTRIES) {
             if !env.can_reach(slot) {
                 return Err(io::Error::from_raw_os_error(libc::EMFILE));
@@ -221,12 +240,13 @@ impl Gatherer {
             };
             let mut cursor = Cursor::open(slot, view);
             if !announce(env, view, &mut cursor, end, policy, batch) {
-                batch.cut = Some(now);
+                batch.cut = Some(env.now_ns());
                 break;
             }
             match cursor.next(env, view)? {
                 Next::Frame(frame) => {
-                    self.heap.push(Reverse((stamp(&frame, now), slot, self.cursors.len() as u32)));
+                    let time = self.clock.stamp(env, &frame);
+                    self.heap.push(Reverse((time, slot, self.cursors.len() as u32)));
                     self.frames.push(frame);
                     self.cursors.push(cursor);
                 }
@@ -240,7 +260,7 @@ impl Gatherer {
             }
         }
         if batch.cut.is_none() {
-            self.merge(env, pending, end, policy, now, batch)?;
+            self.merge(env, pending, end, policy, batch)?;
         }
         for cursor in &self.cursors {
             if cursor.taken {
@@ -256,7 +276,6 @@ impl Gatherer {
         pending: &mut Slots,
         end: u64,
         policy: &impl Policy,
-        now: u64,
         batch: &mut Batch,
     ) -> io::Result<()> {
         let mine = env.slot(env.me()).expect("own slot is mapped");
@@ -305,7 +324,7 @@ impl Gatherer {
                         break;
                     }
                 }
-                time = stamp(frame, now).max(time);
+                time = self.clock.stamp(env, frame).max(time);
                 if limit.is_some_and(|limit| (time, slot) > limit) {
                     self.heap.push(Reverse((time, slot, index)));
                     break;
@@ -327,11 +346,6 @@ impl Gatherer {
         self.frames.push(Frame { len: 0, level: 0, stamp: 0, crc: 0 });
         self.cursors.push(cursor);
     }
-}
-
-/// A stamp from shared memory, no later than a second from now: one bad word must not cut the file into the far future.
-fn stamp(frame: &Frame, now: u64) -> u64 {
-    frame.stamp.min(now + 1_000_000_000)
 }
 
 /// Puts a line into the batch that says how many records a process had to drop. The count travels in the note, so a

@@ -197,7 +197,7 @@ impl<E: Env> Committer<E> {
             let Some(held) = self.acquire(env, seen) else { continue };
             drop(proof);
             env.step(Step::Acquired);
-            if let Some(end) = self.run(env, seen, held, effort) {
+            if let Some(end) = self.run(env, seen, held, effort, now) {
                 return end;
             }
         }
@@ -232,9 +232,9 @@ impl<E: Env> Committer<E> {
     }
 
     /// A3 and A4, then LOOP, then RELEASE or YIELD. `None`: look again.
-    fn run(&mut self, env: &E, seen: Word, held: Word, effort: Effort) -> Option<Looked> {
+    fn run(&mut self, env: &E, seen: Word, held: Word, effort: Effort, now_ms: u64) -> Option<Looked> {
         let control = env.control();
-        control.beat.store(env.coarse_ms(), Ordering::Relaxed);
+        control.beat.store(now_ms, Ordering::Relaxed);
         if seen.state() != State::Free {
             // The dead or failed holder may have taken bits and done nothing about them.
             self.pending.fill(control.wishes.high_water.load(Ordering::Acquire) as usize);
@@ -275,26 +275,28 @@ impl<E: Env> Committer<E> {
         let control = env.control();
         let mut batches = 0;
         loop {
-            control.beat.store(env.coarse_ms(), Ordering::Relaxed);
             control.dirty.take(&mut self.pending);
             env.step(Step::Swept);
             self.wishes(env)?;
             if self.pending.is_empty() {
                 return Ok(true);
             }
-            self.check_file(env)?;
+            // One look at the clock for all that a batch asks of it.
+            let now = env.coarse_ms();
+            control.beat.store(now, Ordering::Relaxed);
+            self.check_file_at(env, now)?;
             if effort == Effort::Call && batches == 1 {
                 return Ok(false);
             }
-            batches += self.commit_one(env)?;
+            batches += self.commit_one(env, now)?;
         }
     }
 
     /// H2 to H4 once. The number of batches written: 0 or 1.
-    fn commit_one(&mut self, env: &E) -> Result<u32, Failure> {
+    fn commit_one(&mut self, env: &E, now_ms: u64) -> Result<u32, Failure> {
         let control = env.control();
         let end = control.file.end.load(Ordering::Relaxed);
-        let policy = InForce::now(&self.settings, control, env.coarse_ms());
+        let policy = InForce::now(&self.settings, control, now_ms);
         let mut batch = std::mem::take(&mut self.batch);
         let gathered = self.gatherer.gather(env, &mut self.pending, end, &policy, &mut batch);
         self.corrupt_slots += batch.corrupt.len() as u64;
@@ -364,8 +366,11 @@ impl<E: Env> Committer<E> {
 
     /// Opens the live file as the control file knows it, and notices when somebody else has moved it.
     pub(super) fn check_file(&mut self, env: &E) -> Result<(), Failure> {
+        self.check_file_at(env, env.coarse_ms())
+    }
+
+    fn check_file_at(&mut self, env: &E, now: u64) -> Result<(), Failure> {
         let control = env.control();
-        let now = env.coarse_ms();
         let known = load_id(&control.file.id);
         if let Some(open) = &self.open {
             let fresh = self.descriptor_checked_ms == now || env.is_still(&open.file, open.id);

@@ -68,6 +68,7 @@ impl Dirty {
     }
 
     /// Steps P3 and P4: called after the release store of `head` (or `over_len`). The caller then loads the lease.
+    #[inline]
     pub fn mark(&self, slot: u16) {
         let (word, bit) = (&self.0[usize::from(slot) / 64], 1u64 << (slot % 64));
         // Tested first: while a holder is busy the bit mostly is set already, and a load keeps the line shared.
