@@ -27,6 +27,9 @@ pub fn perform(producer: &Producer) -> io::Result<()> {
         }
         Act::Exec => {
             std::thread::sleep(moment(&mut rng));
+            if producer.ledger.stopped() {
+                return Ok(());
+            }
             let mut plan = producer.plan.clone();
             plan.seed = rng.next();
             // A chain of images, each of which logs for a moment; only an error returns.
@@ -72,22 +75,33 @@ fn child(producer: &Producer, forked: Forked) -> io::Result<()> {
     }
 }
 
+/// Engines keep descriptors from here on, out of the way of those that the kernel hands out.
+const HIGH: i32 = 512;
+/// The engine looks at the identity of its log descriptor once in a tick of the coarse clock, not at each write (that
+/// would make a write 1.2 times as expensive). So a number from [`HIGH`] on that changes its meaning is noticed after
+/// this long. Lower numbers are safe at once.
+const NOTICED: Duration = Duration::from_millis(12);
+
 /// Closes everything again and again; the files opened afterwards get the numbers that the engine had.
 fn close(producer: &Producer, rng: &mut Rng) -> io::Result<()> {
     while !producer.ledger.stopped() {
         producer.log(rng.range(1, 200));
+        // A background thread writes at any time, so there is no moment after which it has noticed.
+        let high = !producer.plan.deferred && rng.one_in(3);
         sys::close_from(3)?;
         let mut files = Vec::new();
         for _ in 0..rng.range(1, 40) {
             let path = producer.private_file("own");
             let mut file = File::options().read(true).write(true).create_new(true).open(&path)?;
             file.write_all(PRIVATE_TEXT)?;
-            // And one where an engine that keeps its descriptors high up may have had one.
-            let high = rustix::io::fcntl_dupfd_cloexec(&file, rng.range(3, 1000) as i32)?;
-            files.push((path, file, high));
+            let again = rustix::io::fcntl_dupfd_cloexec(&file, if high { HIGH } else { rng.range(3, 300) as i32 })?;
+            files.push((path, file, again));
+        }
+        if high {
+            std::thread::sleep(NOTICED);
         }
         producer.log(rng.range(1, 200));
-        for (path, mut file, high) in files {
+        for (path, mut file, again) in files {
             let mut text = Vec::new();
             file.rewind()?;
             file.read_to_end(&mut text)?;
@@ -96,7 +110,7 @@ fn close(producer: &Producer, rng: &mut Rng) -> io::Result<()> {
                 return Err(io::Error::other(format!("{} of the application was changed", path.display())));
             }
             fs::remove_file(&path)?;
-            drop(high);
+            drop(again);
         }
     }
     Ok(())

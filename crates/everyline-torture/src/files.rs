@@ -2,8 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use crate::ledger::Account;
@@ -58,10 +57,11 @@ fn in_order(plan: &Plan) -> io::Result<(Vec<Candidate>, Vec<String>)> {
         let suffix = name.strip_prefix(log).map(|s| s.strip_prefix('.').unwrap_or(s));
         let rank = match suffix {
             Some("") => Some(Rank::Live),
-            Some(suffix) => rank(plan, suffix).or_else(|| {
-                foreign |= suffix.starts_with("old-") || suffix.starts_with("copy-");
-                foreign.then_some(Rank::Live)
-            }),
+            Some(suffix) if suffix.starts_with("old-") || suffix.starts_with("copy-") => {
+                foreign = true;
+                Some(Rank::Live)
+            }
+            Some(suffix) => rank(plan, suffix),
             None => None,
         };
         match rank {
@@ -102,11 +102,10 @@ fn born(file: &Candidate) -> io::Result<Rank> {
     Ok(Rank::Born(fs::metadata(&file.path)?.created()?, 1))
 }
 
-/// When a file was made, ns, and its inode.
-pub fn birth(path: &std::path::Path) -> io::Result<(u128, u64)> {
-    let meta = fs::metadata(path)?;
-    let age = meta.created()?.duration_since(SystemTime::UNIX_EPOCH).map_err(io::Error::other)?;
-    Ok((age.as_nanos(), meta.ino()))
+/// When a file was made, ns: the part of a copy's name that says where it belongs.
+pub fn birth(path: &Path) -> io::Result<u128> {
+    let age = fs::metadata(path)?.created()?.duration_since(SystemTime::UNIX_EPOCH).map_err(io::Error::other)?;
+    Ok(age.as_nanos())
 }
 
 /// The end of a file's period, from its name: the start of the period, and its length.

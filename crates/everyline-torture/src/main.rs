@@ -6,6 +6,7 @@
 mod acts;
 mod bare;
 mod cases;
+mod faults;
 mod files;
 mod ledger;
 mod oracle;
@@ -34,6 +35,14 @@ struct Cli {
 enum Command {
     /// Runs the cases.
     Run(Run),
+    /// Plants faults, to show that the oracle finds them.
+    Faults {
+        #[arg(long)]
+        seed: Option<u64>,
+        /// Works below this directory. Default: target/torture.
+        #[arg(long)]
+        directory: Option<PathBuf>,
+    },
     /// One producer, started by the runner.
     #[command(hide = true)]
     Producer(plan::Plan),
@@ -66,11 +75,15 @@ pub struct Run {
     /// Keeps the files of good rounds, too.
     #[arg(long)]
     pub keep: bool,
+    /// File systems can be mounted, and nobody else sees them.
+    #[arg(skip)]
+    pub mounts: bool,
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        Command::Run(run) => report::run(&run),
+        Command::Run(run) => report::run(&Run { mounts: own_mounts(), ..run }),
+        Command::Faults { seed, directory } => faults::run(seed, directory),
         Command::Producer(plan) => producer::run(plan).map(|()| true),
         Command::Recover { log } => everyline::recover(&log).map(|_| true).map_err(std::io::Error::other),
     };
@@ -82,4 +95,10 @@ fn main() -> ExitCode {
             ExitCode::from(producer::EXIT_FAILED as u8)
         }
     }
+}
+
+/// Mounts of our own, if we may have them. Before any thread exists.
+fn own_mounts() -> bool {
+    use rustix::mount::{MountPropagationFlags, mount_change};
+    sys::own_mounts().is_ok() && mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).is_ok()
 }

@@ -105,7 +105,7 @@ pub struct LogFile<'a> {
     pub bytes: &'a [u8],
     /// No record logged from here on may stand in it, ns.
     pub ends_ns: Option<u64>,
-    /// A copy that somebody took before the original was deleted: its records may stand elsewhere, too.
+    /// A copy that somebody took before the original was deleted or emptied: its records may stand elsewhere, too.
     pub copy: bool,
 }
 
@@ -125,25 +125,36 @@ pub struct Found {
 struct Writer {
     /// The number after the last one seen.
     next: u64,
-    seen: Vec<u64>,
+    seen: Numbers,
+    /// In copies of files that were deleted.
+    copied: Numbers,
     first: Option<u64>,
 }
 
-impl Writer {
+/// A set of numbers.
+#[derive(Debug, Default)]
+struct Numbers(Vec<u64>);
+
+impl Numbers {
     /// True if it is new.
-    fn mark(&mut self, seq: u64) -> bool {
-        let (word, bit) = ((seq / 64) as usize, 1 << (seq % 64));
-        if self.seen.len() <= word {
-            self.seen.resize(word + 1, 0);
+    fn add(&mut self, number: u64) -> bool {
+        let (word, bit) = ((number / 64) as usize, 1 << (number % 64));
+        if self.0.len() <= word {
+            self.0.resize(word + 1, 0);
         }
-        let new = self.seen[word] & bit == 0;
-        self.seen[word] |= bit;
-        self.first = Some(self.first.map_or(seq, |first| first.min(seq)));
+        let new = self.0[word] & bit == 0;
+        self.0[word] |= bit;
         new
     }
 
+    fn has(&self, number: u64) -> bool {
+        self.0.get((number / 64) as usize).is_some_and(|word| word >> (number % 64) & 1 == 1)
+    }
+}
+
+impl Writer {
     fn has(&self, seq: u64) -> bool {
-        self.seen.get((seq / 64) as usize).is_some_and(|word| word >> (seq % 64) & 1 == 1)
+        self.seen.has(seq) || self.copied.has(seq)
     }
 
     /// The number of a short record: the next one with that rest.
@@ -158,13 +169,15 @@ pub struct Oracle<'a> {
     expect: &'a Expect,
     accounts: &'a [Account],
     writers: Vec<Writer>,
+    /// Lines of another program.
+    foreign: Numbers,
     found: Found,
 }
 
 impl<'a> Oracle<'a> {
     pub fn new(expect: &'a Expect, accounts: &'a [Account]) -> Self {
         let writers = accounts.iter().map(|_| Writer::default()).collect();
-        Self { expect, accounts, writers, found: Found::default() }
+        Self { expect, accounts, writers, foreign: Numbers::default(), found: Found::default() }
     }
 
     /// Reads the next file.
@@ -221,7 +234,7 @@ impl<'a> Oracle<'a> {
 
     fn record(&mut self, file: &LogFile<'_>, at: usize, record: &Record) {
         if record.foreign {
-            self.found.foreign += u64::from(!file.copy);
+            self.found.foreign += u64::from(self.foreign.add(record.seq));
             return;
         }
         let place = || Place { file: file.name.to_owned(), at: at as u64 };
@@ -233,23 +246,25 @@ impl<'a> Oracle<'a> {
         let seq = if record.short { writer.widen(record.seq) } else { record.seq };
         if seq >= self.accounts[who as usize].begun {
             // A short one that stands twice looks as if it were 4096 later.
-            let before = seq.checked_sub(4096).filter(|s| record.short && writer.has(*s));
+            let before = seq.checked_sub(4096).filter(|s| record.short && writer.seen.has(*s));
             self.found.damage.push(match before {
                 Some(seq) => Damage::Doubled { who, seq, place: place() },
                 None => Damage::Unknown { who, seq, place: place() },
             });
             return;
         }
+        if file.copy {
+            writer.copied.add(seq);
+            return;
+        }
         self.found.records += 1;
-        if !writer.mark(seq) {
-            if !file.copy {
-                self.found.damage.push(Damage::Doubled { who, seq, place: place() });
-            }
+        writer.first = Some(writer.first.map_or(seq, |first| first.min(seq)));
+        if !writer.seen.add(seq) {
+            self.found.damage.push(Damage::Doubled { who, seq, place: place() });
         } else if seq < writer.next {
             self.found.damage.push(Damage::Order { who, seq, after: writer.next - 1, place: place() });
         }
-        // What stands in a copy may come again.
-        writer.next = if file.copy { writer.next } else { writer.next.max(seq + 1) };
+        writer.next = writer.next.max(seq + 1);
         if let (Some(stamp), Some(end)) = (record.stamp, file.ends_ns)
             && stamp >= end
         {

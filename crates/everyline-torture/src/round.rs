@@ -54,9 +54,15 @@ pub struct Outcome {
 
 impl Round {
     /// A round in a new directory.
-    pub fn new(dir: PathBuf, mut plan: Plan) -> io::Result<Self> {
-        let (logs, private) = (dir.join("log"), dir.join("private"));
-        fs::create_dir_all(&logs)?;
+    pub fn new(dir: PathBuf, plan: Plan) -> io::Result<Self> {
+        let logs = dir.join("log");
+        Self::with_logs(dir, &logs, plan)
+    }
+
+    /// A round whose log is elsewhere, on a file system of its own.
+    pub fn with_logs(dir: PathBuf, logs: &Path, mut plan: Plan) -> io::Result<Self> {
+        let private = dir.join("private");
+        fs::create_dir_all(logs)?;
         fs::create_dir_all(&private)?;
         plan.log = logs.join("app.log");
         plan.ledger = private.join("ledger");
@@ -72,6 +78,11 @@ impl Round {
             watch.finish();
         }
         self
+    }
+
+    /// Starts several producers.
+    pub fn spawn_all(&mut self, count: u32) -> io::Result<()> {
+        (0..count).try_for_each(|_| self.spawn(|_| {}, None).map(drop))
     }
 
     /// Starts a producer. `crash`: a step and a count at which it dies.

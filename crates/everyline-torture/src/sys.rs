@@ -82,3 +82,13 @@ pub fn ignore_file_size_signal() {
     // SAFETY: SIG_IGN runs no code.
     unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
 }
+
+/// Gives this process, and those it starts, mounts of their own: what is mounted here is gone when they are. Must be
+/// called before the first thread is started.
+pub fn own_mounts() -> io::Result<()> {
+    // SAFETY: changes nothing in memory.
+    match unsafe { libc::unshare(libc::CLONE_NEWNS) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}

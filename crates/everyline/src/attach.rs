@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use rustix::fs::{AtFlags, OFlags};
@@ -17,7 +17,7 @@ use crate::heirloom::{self, Item};
 use crate::hooks;
 use crate::journal::claim::{claim, map_slot, mapping_keeps_lock};
 use crate::journal::control::{self, ControlFile, load2};
-use crate::journal::layout::{CONTROL_BYTES, Control, READY, SLOTS};
+use crate::journal::layout::{BYTE_ORDER, CONTROL_BYTES, Control, LAYOUT_VERSION, MAGIC, READY, SLOTS};
 use crate::journal::map::Map;
 use crate::journal::place::{Log, Place};
 use crate::journal::slot::Slot;
@@ -222,8 +222,17 @@ pub fn remove_if_unused(log: &Log, parent: &Handle) -> std::io::Result<bool> {
 
 /// True if a ring, an overflow file or a note still holds something.
 pub fn has_undelivered(place: &Place, words: &Control) -> bool {
-    if words.identity.ready.load(Ordering::Acquire) != READY {
+    let identity = &words.identity;
+    let is = |word: &AtomicU64, value| word.load(Ordering::Relaxed) == value;
+    if is(&identity.magic, MAGIC.swap_bytes()) {
+        return true;
+    }
+    if identity.ready.load(Ordering::Acquire) != READY || !is(&identity.magic, MAGIC) {
         return false;
+    }
+    // Another layout, another architecture: not ours to judge, so it is kept.
+    if !is(&identity.version, LAYOUT_VERSION) || !is(&identity.byte_order, BYTE_ORDER) || !is(&identity.incompatible, 0) {
+        return true;
     }
     if words.lease.load().state() != State::Free {
         return true;

@@ -148,7 +148,7 @@ fn run(state: &State, engine: &Weak<Engine>) {
         state.asleep.store(ASLEEP, Ordering::Relaxed);
         // Orders the announcement before the last look; pairs with the fence in `Dirty::mark` of a producer.
         fence(Ordering::SeqCst);
-        if engine.env.control().dirty.any() {
+        if engine.env.control().dirty.any() || state.stop.load(Ordering::Acquire) {
             state.asleep.store(AWAKE, Ordering::Relaxed);
             idle = 0;
             continue;

@@ -10,17 +10,15 @@ use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use rustix::fs::OFlags;
 
 use crate::attach::Leaving;
 use crate::deferred::Thread;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fork::ForkCell;
-use crate::journal::claim::overflow_name;
 use crate::journal::layout::BUF_BYTES;
 use crate::journal::slot::{FRAME_HEADER, Frame, span};
 use crate::options::{Commit, Fsync, Full, Options};
-use crate::os::{self, Handle};
+use crate::os;
 use crate::protocol::commit::{Committer, Effort, Failure, Looked, Operation, record_failure};
 use crate::protocol::env::Env;
 use crate::protocol::lease::State;
@@ -28,8 +26,9 @@ use crate::protocol::step::Step;
 use crate::real::Real;
 use crate::sync::fence_after_rmw;
 
-/// A full ring is waited for this long before the overflow file is used, if the holder makes progress.
-const RING_PATIENCE: Duration = Duration::from_millis(20);
+/// A full ring is waited for this long before the overflow file is used. Longer than a holder waits for a processor
+/// where many compete for few (measured: 64 processes on two, with others at work, 20 ms sent every record there).
+const RING_PATIENCE: Duration = Duration::from_millis(100);
 /// Longest single sleep: a dead holder wakes nobody.
 const SLICE_MS: u64 = 2;
 
@@ -43,11 +42,18 @@ pub struct Mark {
 /// The producer's private state, under the ring lock.
 #[derive(Debug, Default)]
 struct Ring {
-    /// Records go to the overflow file until ring and overflow are drained.
-    overflowing: bool,
-    overflow: Option<Handle>,
+    /// Since when records go to the overflow file: until ring and overflow are drained.
+    overflowing: Option<Instant>,
     /// Where the holder stood when a wait ran into its bound: until it moves, nobody waits again.
     gave_up: Option<(u64, u64)>,
+}
+
+impl Ring {
+    /// True while it is better to wait for the overflow file to be drained than to lengthen it, which costs ten times
+    /// what the ring costs and goes on for as long as records come in: at its beginning, and for a moment each second.
+    fn may_drain(&self) -> bool {
+        self.overflowing.is_none_or(|since| since.elapsed().subsec_millis() < RING_PATIENCE.as_millis() as u32)
+    }
 }
 
 /// Where an attempt to publish ended.
@@ -157,12 +163,12 @@ impl Engine {
         let head = words.producer.head.load(Ordering::Relaxed);
         // Acquire pairs with the release store of the holder: what it copied is no longer needed.
         let tail = words.consumer.tail.load(Ordering::Acquire);
-        if ring.overflowing {
+        if ring.overflowing.is_some() {
             let over_len = words.producer.over_len.load(Ordering::Relaxed);
             if tail != head || words.consumer.over_tail.load(Ordering::Acquire) != over_len {
                 return Attempt::RingFull;
             }
-            ring.overflowing = false;
+            ring.overflowing = None;
         }
         let free = slot.ring_bytes() - head.wrapping_sub(tail).min(slot.ring_bytes());
         if record.len() > BUF_BYTES || frame.span() > free {
@@ -193,26 +199,19 @@ impl Engine {
         bytes.extend_from_slice(&frame.encode());
         bytes.extend_from_slice(record);
         bytes.resize(frame.span() as usize, 0);
-        if let Err(e) = self.overflow_write(ring, &bytes, at) {
+        if let Err(e) = self.overflow_write(&bytes, at) {
             self.overflow_errno.store(e.raw_os_error().unwrap_or(libc::EIO) as u32, Ordering::Relaxed);
             return Attempt::OverflowFull;
         }
-        ring.overflowing = true;
+        ring.overflowing.get_or_insert_with(Instant::now);
         self.env.step(Step::OverflowWritten);
         words.producer.over_len.store(at + frame.span(), Ordering::Release);
         self.published(record.len());
         Attempt::Done(Mark { head, over_len: at + frame.span() })
     }
 
-    fn overflow_write(&self, ring: &mut Ring, bytes: &[u8], at: u64) -> io::Result<()> {
-        if !ring.overflow.as_ref().is_some_and(Handle::is_intact) {
-            let name = overflow_name(self.env.me());
-            let flags = OFlags::RDWR | OFlags::CREATE;
-            let fd = os::open_at(self.env.place.shared.fd(), &name, flags, 0o666)?;
-            let _ = rustix::fs::fchmod(&fd, rustix::fs::Mode::from_raw_mode(0o666));
-            ring.overflow = Some(Handle::new(fd)?);
-        }
-        let handle = ring.overflow.as_ref().expect("opened above");
+    fn overflow_write(&self, bytes: &[u8], at: u64) -> io::Result<()> {
+        let handle = self.env.own_overflow(true)?;
         let file = std::fs::File::from(rustix::io::fcntl_dupfd_cloexec(handle.fd(), 0)?);
         file.write_all_at(bytes, at)
     }
@@ -247,17 +246,22 @@ impl Engine {
             if let Attempt::Done(mark) = self.try_ring(&mut ring, frame, record) {
                 return Ok(mark);
             }
-            let overflow = never_fits || ring.overflowing || stuck || started.elapsed() >= RING_PATIENCE;
+            let overflow = never_fits || stuck || started.elapsed() >= RING_PATIENCE.min(self.options.wait) || !ring.may_drain();
             if overflow && let Attempt::Done(mark) = self.try_overflow(&mut ring, frame, record) {
                 return Ok(mark);
             }
             let gave_up = overflow && ring.gave_up == Some(self.taken());
+            let overflowing = ring.overflowing.is_some();
             drop(ring);
             let looked = self.commit(Effort::Drain);
             if looked == Looked::Clean && !overflow {
                 continue;
             }
-            stuck |= matches!(looked, Looked::Stuck(_) | Looked::Failed(_));
+            // A holder without progress mostly waits for a processor, on a busy machine for more than `BEAT_MS`.
+            stuck |= matches!(looked, Looked::Failed(_)) || overflowing && matches!(looked, Looked::Stuck(_));
+            if stuck && !overflow {
+                continue;
+            }
             let waited_out = gave_up || started.elapsed() >= self.options.wait;
             if overflow && waited_out && self.options.full == Full::Drop {
                 return Err(self.drop_record());
@@ -468,12 +472,31 @@ impl Engine {
         self.committer.lock().as_ref().map_or(((0, 0), 0), |c| (c.committed, c.corrupt_slots))
     }
 
+    /// Out of a journal that was moved or deleted, with everything of this process: nobody comes back for it. Others may
+    /// not be able to map our slot any more, so its mark is set anew for our own turn.
+    fn leave_moved(&self) -> Result<()> {
+        let (mark, started) = (self.mark(), Instant::now());
+        while !self.reached(mark) {
+            self.env.control().dirty.mark(self.env.me());
+            let looked = self.commit(Effort::Force);
+            if !self.reached(mark) && started.elapsed() >= self.options.wait {
+                return Err(self.timed_out(looked));
+            }
+            self.env.wait_turn(|| self.reached(mark), SLICE_MS);
+        }
+        Ok(())
+    }
+
     /// Before detaching: everything of this process into the file, bounded by the user's wait.
     pub fn drain(&self) -> Result<()> {
         self.thread.stop(self);
         // A wait that ran out just now is not paid a second time.
         let gave_up = self.ring.lock().gave_up == Some(self.taken());
-        let result = if gave_up { Ok(()) } else { self.flush() };
+        let result = match gave_up {
+            true => Ok(()),
+            false if self.env.is_moved() => self.leave_moved(),
+            false => self.flush(),
+        };
         // What dead processes left, and what others have not yet taken up: a last one out leaves nothing behind.
         self.commit(Effort::Force);
         result

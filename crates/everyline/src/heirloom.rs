@@ -34,15 +34,16 @@ pub fn key(directory: (u64, u64), name: &str) -> u64 {
     hasher.finish().max(1)
 }
 
-/// Remembers a descriptor, unless an inherited one of the same file is there: that one stays open, whatever this process
-/// closes. Called by one thread of a log at a time (attach, or the holder).
+/// Remembers a descriptor, unless one of the same file is there and open: that may be an inherited one, which stays
+/// whatever this process closes. Called by one thread of a log at a time (attach, or the holder).
 pub fn keep(key: u64, item: Item, handle: &Handle) {
     let slot = |entry: &&[Entry; 2]| {
         let seen = entry[0].0[0].load(Relaxed);
         seen == key || (seen == 0 && entry[0].0[0].compare_exchange(0, key, Relaxed, Relaxed).is_ok())
     };
     let Some(entries) = TABLE.iter().find(slot) else { return };
-    if copy(key, item).is_some_and(|inherited| inherited.id() == handle.id()) {
+    let [_, generation, raw, device, inode] = std::array::from_fn(|i| entries[item as usize].0[i].load(Relaxed));
+    if generation != 0 && (device, inode) == handle.id() && Handle::is_the_file(raw as i32, handle.id()) {
         return;
     }
     let values = [key, u64::from(fork::generation()), handle.raw() as u64, handle.id().0, handle.id().1];

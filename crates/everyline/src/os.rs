@@ -48,6 +48,11 @@ impl Handle {
         self.raw
     }
 
+    /// True if the number means that file now, whoever opened it.
+    pub fn is_the_file(raw: RawFd, id: (u64, u64)) -> bool {
+        raw >= 0 && std::mem::ManuallyDrop::new(Self { raw, id }).is_intact()
+    }
+
     /// A copy of a descriptor that a parent process had open, if it is a file of that identity.
     pub fn copy_of(raw: RawFd, id: (u64, u64)) -> Option<Self> {
         // Not ours to close, whatever it is by now.

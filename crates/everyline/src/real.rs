@@ -2,12 +2,13 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rustix::fs::{AtFlags, FallocateFlags, Gid, Mode, OFlags, RenameFlags, Uid};
 use rustix::thread::futex;
 
+use crate::fork::ForkCell;
 use crate::heirloom::{self, Item};
 use crate::journal::claim::{Claim, map_slot, overflow_name, prove_dead};
 use crate::journal::control::ControlFile;
@@ -34,6 +35,8 @@ pub struct Real {
     _lock: Option<Transient>,
     /// Key of the log in the table of inherited descriptors.
     heirloom: u64,
+    /// The overflow file of this process, once there is one. Kept open: it may be deleted with the journal.
+    overflow: ForkCell<Option<Arc<Handle>>>,
     /// Somebody has closed our descriptors: everything is to be opened anew.
     lost: AtomicBool,
     watched_ms: AtomicU64,
@@ -47,7 +50,19 @@ impl Real {
     pub fn new(log: Log, place: Place, control: ControlFile, claim: Claim, heirloom: u64) -> Self {
         let slots: Box<[OnceLock<Slot>]> = (0..SLOTS).map(|_| OnceLock::new()).collect();
         let _ = slots[usize::from(claim.index)].set(claim.slot);
-        Self { log, place, control, me: claim.index, slots, _lock: claim.lock, heirloom, lost: AtomicBool::new(false), watched_ms: AtomicU64::new(0) }
+        Self { log, place, control, me: claim.index, slots, _lock: claim.lock, heirloom, overflow: ForkCell::new(), lost: AtomicBool::new(false), watched_ms: AtomicU64::new(0) }
+    }
+
+    /// The overflow file of this process; made if `create` says so.
+    pub fn own_overflow(&self, create: bool) -> io::Result<Arc<Handle>> {
+        let mut open = self.overflow.lock();
+        if let Some(handle) = open.as_ref().filter(|handle| handle.is_intact()) {
+            return Ok(Arc::clone(handle));
+        }
+        let flags = if create { OFlags::RDWR | OFlags::CREATE } else { OFlags::RDWR };
+        let fd = os::open_at(self.shared()?, &overflow_name(self.me), flags, 0o666)?;
+        let _ = rustix::fs::fchmod(&fd, Mode::from_raw_mode(0o666));
+        Ok(Arc::clone(open.insert(Arc::new(Handle::new(fd)?))))
     }
 
     /// This process's slot.
@@ -71,6 +86,11 @@ impl Real {
     /// True if this process has to attach anew: the journal at the path is another one, or descriptors were closed.
     pub fn is_lost(&self) -> bool {
         self.lost.load(Ordering::Relaxed) || self.control.words().wishes.moved.load(Ordering::Relaxed) != 0
+    }
+
+    /// True if the journal at the path is another one. What is still in this one only those can deliver who are in it.
+    pub fn is_moved(&self) -> bool {
+        !self.lost.load(Ordering::Relaxed) && self.control.words().wishes.moved.load(Ordering::Relaxed) != 0
     }
 
     /// The descriptor, if it still is the directory it was opened for.
@@ -263,6 +283,9 @@ impl Env for Real {
     }
 
     fn overflow_read(&self, slot: u16, offset: u64, out: &mut [u8]) -> io::Result<usize> {
+        if slot == self.me {
+            return Ok(rustix::io::pread(self.own_overflow(false)?.fd(), out, offset)?);
+        }
         let fd = os::open_at(self.shared()?, &overflow_name(slot), OFlags::RDONLY, 0)?;
         Ok(rustix::io::pread(&fd, out, offset)?)
     }

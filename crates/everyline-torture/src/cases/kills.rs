@@ -11,7 +11,6 @@ use crate::round::Round;
 
 pub const CASE: Case = Case {
     name: "kills",
-    what: "SIGKILL of random processes, and of all at once",
     shares: [14, 9],
     run,
 };
@@ -40,7 +39,7 @@ fn run(arena: &mut Arena) -> io::Result<()> {
 }
 
 /// Each round another log.
-fn varied(arena: &mut Arena, number: u64) -> Plan {
+pub fn varied(arena: &mut Arena, number: u64) -> Plan {
     let mut plan = arena.plan();
     let rng = &mut arena.rng;
     plan.names = if number.is_multiple_of(2) { Names::Dated } else { Names::Numbered };
@@ -57,7 +56,7 @@ fn varied(arena: &mut Arena, number: u64) -> Plan {
     plan
 }
 
-fn massacre(arena: &mut Arena, round: &mut Round, span: Duration) -> io::Result<()> {
+pub fn massacre(arena: &mut Arena, round: &mut Round, span: Duration) -> io::Result<()> {
     let until = Instant::now() + span;
     while Instant::now() < until {
         round.reap();

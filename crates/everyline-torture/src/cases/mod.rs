@@ -2,30 +2,46 @@
 
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use crate::Run;
 use crate::oracle::{Damage, Expect};
 use crate::plan::Plan;
 use crate::rng::Rng;
 use crate::round::{Outcome, Round};
 
+pub mod descriptors;
+pub mod disk;
+pub mod exit;
+pub mod foreign;
+pub mod journal;
 pub mod kills;
+pub mod overlay;
 pub mod steps;
+pub mod stopped;
 
 /// A case.
 #[derive(Clone, Copy)]
 pub struct Case {
     pub name: &'static str,
-    /// What it does, in a line.
-    pub what: &'static str,
     /// Share of the time on ext4 and on tmpfs, in parts of all shares together.
     pub shares: [u32; 2],
     pub run: fn(&mut Arena) -> io::Result<()>,
 }
 
 /// All cases.
-pub const ALL: &[Case] = &[kills::CASE, steps::CASE];
+pub const ALL: &[Case] = &[
+    kills::CASE,
+    steps::CASE,
+    exit::CASE,
+    descriptors::CASE,
+    stopped::CASE,
+    journal::CASE,
+    overlay::CASE,
+    foreign::CASE,
+    disk::CASE,
+];
 
 /// Where a case runs, and what it has found.
 #[derive(Debug)]
@@ -35,6 +51,8 @@ pub struct Arena {
     pub processes: u32,
     pub stop: Duration,
     pub until: Instant,
+    /// Mounts are possible, and private.
+    pub mounts: bool,
     pub total: Total,
     next: u32,
 }
@@ -55,9 +73,10 @@ pub struct Total {
 }
 
 impl Arena {
-    pub fn new(directory: PathBuf, rng: Rng, processes: u32, stop: Duration, time: Duration) -> Self {
-        let until = Instant::now() + time;
-        Self { directory, rng, processes, stop, until, total: Total::default(), next: 0 }
+    pub fn new(directory: PathBuf, rng: Rng, run: &Run, time: Duration) -> Self {
+        let (until, stop) = (Instant::now() + time, Duration::from_secs(run.stop_seconds));
+        let (processes, mounts) = (run.processes.max(2), run.mounts);
+        Self { directory, rng, processes, stop, until, mounts, total: Total::default(), next: 0 }
     }
 
     /// True while there is time for another round. The first one always takes place.
@@ -74,6 +93,12 @@ impl Arena {
     pub fn round(&mut self, plan: Plan) -> io::Result<Round> {
         self.next += 1;
         Round::new(self.directory.join(format!("round-{:03}", self.next)), plan)
+    }
+
+    /// A round whose log is on a file system of its own.
+    pub fn round_on(&mut self, logs: &Path, plan: Plan) -> io::Result<Round> {
+        self.next += 1;
+        Round::with_logs(self.directory.join(format!("round-{:03}", self.next)), logs, plan)
     }
 
     /// Judges a round, adds it up, and removes its files if nothing is wrong with them.

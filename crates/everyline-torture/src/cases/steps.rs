@@ -12,7 +12,6 @@ use crate::round::Round;
 
 pub const CASE: Case = Case {
     name: "steps",
-    what: "SIGKILL at every named step of the engine",
     shares: [12, 8],
     run,
 };

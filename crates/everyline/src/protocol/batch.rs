@@ -145,25 +145,37 @@ impl Cursor {
         if self.fill(env, at, head.len())? {
             let from = (at - self.piece_at) as usize;
             head.copy_from_slice(&self.piece[from..from + FRAME_HEADER as usize]);
-            if let Some(frame) = Frame::decode(&head, room) {
+            // A file that ends within a record is damaged: to wait for the rest would stop everybody's log.
+            if let Some(frame) = Frame::decode(&head, room)
+                && self.is_whole(env, at, &frame)?
+            {
                 return Ok(Next::Frame(frame));
             }
         }
         Ok(Next::Corrupt)
     }
 
+    /// True if all of an overflow record can be read.
+    fn is_whole<E: Env>(&mut self, env: &E, at: u64, frame: &Frame) -> io::Result<bool> {
+        if frame.len as usize <= BUF_BYTES {
+            return self.fill(env, at, FRAME_HEADER as usize + frame.len as usize);
+        }
+        let last = at.wrapping_add(FRAME_HEADER + u64::from(frame.len) - 1);
+        Ok(env.overflow_read(self.entry.slot, last, &mut [0])? == 1)
+    }
+
     /// Makes `len` overflow bytes at `at` available in `piece`.
     fn fill<E: Env>(&mut self, env: &E, at: u64, len: usize) -> io::Result<bool> {
-        let have = self.piece_at + self.piece.len() as u64;
-        if at >= self.piece_at && at + len as u64 <= have {
+        let from = at.wrapping_sub(self.piece_at);
+        if from <= self.piece.len() as u64 && len as u64 <= self.piece.len() as u64 - from {
             return Ok(true);
         }
-        let want = usize::try_from(self.end - at).unwrap_or(PIECE).min(PIECE);
+        let want = usize::try_from(self.end.wrapping_sub(at)).unwrap_or(PIECE).min(PIECE);
         self.piece.resize(want, 0);
         self.piece_at = at;
         let mut done = 0;
         while done < want {
-            match env.overflow_read(self.entry.slot, at + done as u64, &mut self.piece[done..]) {
+            match env.overflow_read(self.entry.slot, at.wrapping_add(done as u64), &mut self.piece[done..]) {
                 Ok(0) => break,
                 Ok(n) => done += n,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
@@ -176,9 +188,9 @@ impl Cursor {
 
     fn advance(&mut self, frame: &Frame) {
         if self.overflow {
-            self.entry.over_tail += frame.span();
+            self.entry.over_tail = self.entry.over_tail.wrapping_add(frame.span());
         } else {
-            self.entry.tail += frame.span();
+            self.entry.tail = self.entry.tail.wrapping_add(frame.span());
         }
         self.taken = true;
     }
@@ -290,9 +302,11 @@ impl Gatherer {
                     batch.cut = Some(time);
                     return Ok(());
                 }
-                if batch.len + frame.len as usize > BUF_BYTES || batch.starts.len() == NOTE_STARTS {
+                // A full buffer takes no empty record either: its start would not fit 16 bits.
+                let full = batch.len == BUF_BYTES || batch.starts.len() == NOTE_STARTS;
+                if full || batch.len + frame.len as usize > BUF_BYTES {
                     if frame.len as usize > BUF_BYTES && batch.len == 0 && cursor.overflow {
-                        let at = cursor.entry.over_tail + FRAME_HEADER;
+                        let at = cursor.entry.over_tail.wrapping_add(FRAME_HEADER);
                         batch.large = Some(Large { slot, at, len: u64::from(frame.len) });
                         cursor.advance(frame);
                     }
@@ -300,7 +314,7 @@ impl Gatherer {
                 }
                 batch.starts.push(batch.len as u16);
                 if cursor.overflow {
-                    if !cursor.fill(env, cursor.at(), frame.span() as usize)? {
+                    if !cursor.fill(env, cursor.at(), FRAME_HEADER as usize + frame.len as usize)? {
                         return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the overflow file is cut short"));
                     }
                     let from = (cursor.at() - cursor.piece_at) as usize + FRAME_HEADER as usize;
@@ -402,7 +416,7 @@ impl<E: Env> Source for NoteSource<'_, E> {
         };
         let mut done = 0;
         while done < out.len() {
-            match self.env.overflow_read(slot, offset + at + done as u64, &mut out[done..]) {
+            match self.env.overflow_read(slot, offset.wrapping_add(at + done as u64), &mut out[done..]) {
                 Ok(0) => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the overflow file is cut short")),
                 Ok(n) => done += n,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}

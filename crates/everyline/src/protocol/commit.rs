@@ -5,7 +5,7 @@
 //! the process's commit mutex.
 
 use std::io;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{Ordering, fence};
 
 use super::batch::{Batch, Gatherer, Policy};
 use super::dirty::Slots;
@@ -167,12 +167,13 @@ impl<E: Env> Committer<E> {
             let waits = effort != Effort::Force && now < retry && retry - now <= RETRY_MS.1;
             let proof = match seen.state() {
                 State::Held(slot) if slot != env.me() => {
+                    // A beat may be newer than `now`, which was read before it.
                     // Who attaches or recovers may be the last to come for a long time: `Force` asks the kernel at once.
-                    let beats = now.wrapping_sub(control.beat.load(Ordering::Relaxed)) < BEAT_MS;
+                    let beats = now.abs_diff(control.beat.load(Ordering::Relaxed)) < BEAT_MS;
                     if beats && effort != Effort::Force {
                         return Looked::Busy;
                     }
-                    if now.wrapping_sub(self.probed_ms) < PROBE_MS && effort == Effort::Call {
+                    if now.wrapping_sub(self.probed_ms) < PROBE_MS && effort != Effort::Force {
                         return Looked::Stuck(slot);
                     }
                     self.probed_ms = now;
@@ -265,7 +266,13 @@ impl<E: Env> Committer<E> {
                 return Some(Looked::Busy);
             }
         }
-        control.dirty.any().then_some(()).map_or(Some(Looked::Clean), |()| None)
+        if control.dirty.any() {
+            return None;
+        }
+        // Bits that somebody took are not records that somebody has written. Pairs with the swap in `Dirty::take`: who
+        // sees its zero sees the lease of whoever swapped, or a later one.
+        fence(Ordering::Acquire);
+        Some(if control.lease.load().state() == State::Free { Looked::Clean } else { Looked::Busy })
     }
 
     /// LOOP. True: everything seen is in the file. False: the budget is spent.
@@ -278,7 +285,9 @@ impl<E: Env> Committer<E> {
             control.dirty.take(&mut self.pending);
             env.step(Step::Swept);
             self.wishes(env)?;
-            if self.pending.is_empty() {
+            // Whoever still has a deleted file open looks after it even with nothing of its own to write.
+            let keeper = self.open.as_ref().is_some_and(|o| o.id == load_id(&control.file.orphan));
+            if self.pending.is_empty() && !keeper {
                 return Ok(true);
             }
             // One look at the clock for all that a batch asks of it.
@@ -375,7 +384,9 @@ impl<E: Env> Committer<E> {
         if let Some(open) = &self.open {
             let fresh = self.descriptor_checked_ms == now || env.is_still(&open.file, open.id);
             self.descriptor_checked_ms = now;
-            if open.id == known && fresh && now.wrapping_sub(control.trouble.path_seen_ms.load(Ordering::Relaxed)) < PATH_CHECK_MS
+            if open.id == known
+                && fresh
+                && now.wrapping_sub(control.trouble.path_seen_ms.load(Ordering::Relaxed)) < PATH_CHECK_MS
             {
                 return Ok(());
             }
@@ -428,7 +439,8 @@ impl<E: Env> Committer<E> {
         .map_err(&failed)?;
         let meta = env.meta(&file).map_err(&failed)?;
         let state = &env.control().file;
-        if known != FileId::NONE && !has_a_name(env, known) {
+        // Not twice: after a death in `store_file`, `verified_end` may be the new file's already.
+        if known != FileId::NONE && load_id(&state.orphan) != known && !has_a_name(env, known) {
             // Whoever still has the old file open copies what was written after it lost its name, if it was deleted.
             state.orphan_from.store(state.verified_end.load(Ordering::Relaxed), Ordering::Relaxed);
             for (word, value) in state.orphan.iter().zip(known.0) {
@@ -450,11 +462,11 @@ impl<E: Env> Committer<E> {
             self.settings = env.settings();
             self.settings_version = version;
         }
-        if control.file.rollover_for.load(Ordering::Relaxed) != version + 1 {
+        if control.file.rollover_for.load(Ordering::Relaxed) != version.wrapping_add(1) {
             let live = env.lookup(env.log()).map_err(Failure::new(Operation::Open))?;
             control.file.rollover_at.store(0, Ordering::Relaxed);
             self.start_schedule(env, live.as_ref());
-            control.file.rollover_for.store(version + 1, Ordering::Relaxed);
+            control.file.rollover_for.store(version.wrapping_add(1), Ordering::Relaxed);
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use std::io;
 use std::sync::atomic::Ordering;
 
 use super::commit::{Committer, Failure, Open, Operation, load_id, own, store_file, store_id};
-use super::env::{Env, FileId, Meta};
+use super::env::{Env, FileId};
 use super::step::Step;
 use crate::journal::layout::Phase;
 use crate::journal::slot::{load_name, store_name};
@@ -25,6 +25,9 @@ impl<E: Env> Committer<E> {
     pub(super) fn rotate(&mut self, env: &E, stamp: Option<u64>) -> Result<(), Failure> {
         let failed = Failure::new(Operation::Rotate);
         if !env.journal_is_current() {
+            // This process's own descriptors were closed: it attaches anew, and others can rotate meanwhile. To suspend
+            // rotation for all would let the file grow for a second.
+            env.lookup(env.log()).map_err(&failed)?;
             self.rotation_failed(env, &Failure { operation: Operation::Rotate, errno: libc::ESTALE });
             return Ok(());
         }
@@ -162,21 +165,18 @@ impl<E: Env> Committer<E> {
                 env.step(Step::LiveRenamed);
                 old = Some(live);
             }
-            Some(live) => return self.take_up(env, &live),
+            Some(_) => return self.take_up(env),
             None => {}
         }
         if old.is_none() {
             old = env.lookup(&archive).map_err(&failed)?.filter(|m| m.id == source);
         }
-        match env.create(env.log(), old.as_ref()).and_then(|file| env.meta(&file)) {
-            Ok(live) => {
+        match env.create(env.log(), old.as_ref()) {
+            Ok(_) => {
                 env.step(Step::LiveCreated);
-                self.take_up(env, &live)
+                self.take_up(env)
             }
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
-                let live = env.lookup(env.log()).map_err(&failed)?;
-                live.map_or(Ok(()), |live| self.take_up(env, &live))
-            }
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => self.take_up(env),
             Err(e) => self.undo_rename(env, &archive, source, failed(e)),
         }
     }
@@ -192,18 +192,21 @@ impl<E: Env> Committer<E> {
         Err(failure)
     }
 
-    /// C4 and C5.
-    fn take_up(&mut self, env: &E, live: &Meta) -> Result<(), Failure> {
+    /// C4 and C5. The file is opened first and then asked who it is: the name may have moved on since it was looked up.
+    fn take_up(&mut self, env: &E) -> Result<(), Failure> {
         let note = own(env).note();
-        store_file(env, live, note.next_rollover_at.load(Ordering::Relaxed));
-        let file = env.open(env.log()).map_err(Failure::new(Operation::Open))?;
-        self.open = Some(Open { file, id: live.id });
+        let failed = Failure::new(Operation::Open);
+        let file = env.open(env.log()).map_err(&failed)?;
+        let live = env.meta(&file).map_err(&failed)?;
+        store_file(env, &live, note.next_rollover_at.load(Ordering::Relaxed));
+        let old = self.open.replace(Open { file, id: live.id });
         env.control().trouble.rotations.fetch_add(1, Ordering::Relaxed);
         note.set_phase(Phase::Idle);
         if self.settings.fsync != Fsync::Never {
             let _ = env.sync_directory();
         }
-        Ok(())
+        // A takeover may come here with a file open that somebody deleted before the cut.
+        old.map_or(Ok(()), |old| self.rescue(env, &old))
     }
 
     /// Retention of dated archives; the numbered scheme drops its oldest when it shifts. `newest` is never a victim.

@@ -20,6 +20,9 @@ const ROUNDS: u32 = 1000;
 /// Bytes of a large record that are copied at a time.
 const PIECE: usize = 256 << 10;
 
+/// In place of a slot in a note: the batch was copied from an orphaned file, `tail` is how far.
+const ORPHAN: u64 = u64::MAX;
+
 /// Where a noted batch is to go.
 enum Target<F> {
     /// The descriptor that is open anyway.
@@ -56,15 +59,30 @@ impl<E: Env> Committer<E> {
             0 => None,
             slot => Some(((slot - 1) as u16, note.source_at.load(Ordering::Relaxed))),
         };
+        if let Some((slot, at)) = large
+            && len > 0
+            && matches!(env.overflow_read(slot, at.wrapping_add(len - 1), &mut [0]), Ok(0))
+        {
+            // The overflow file ends before the record does: damaged, and gathering sets it aside.
+            note.set_phase(Phase::Idle);
+            return Ok(());
+        }
         let source = NoteSource { env, slot: own(env), large, len };
-        let end = if fresh && large.is_none() && len > 0 {
-            self.first_try(env, len)?
-        } else {
-            None
-        };
+        let end = if fresh && large.is_none() && len > 0 { self.first_try(env, len)? } else { None };
         let end = match end {
             Some(end) => end,
-            None => self.compare_and_append(env, &source)?,
+            None => {
+                let target = self.find_target(env)?;
+                let file = match &target {
+                    Target::Own => &self.open.as_ref().expect("found open").file,
+                    Target::Other(file) => file,
+                };
+                let end = compare_and_append(env, file, &source)?;
+                if let Target::Other(file) = target {
+                    self.keep_open(env, file);
+                }
+                end
+            }
         };
         if load_id(&note.id) == load_id(&env.control().file.id) {
             env.control().file.end.store(end, Ordering::Relaxed);
@@ -90,40 +108,14 @@ impl<E: Env> Committer<E> {
         }
     }
 
-    fn compare_and_append(&mut self, env: &E, source: &NoteSource<'_, E>) -> Result<u64, Failure> {
-        let target = self.find_target(env)?;
-        let file = match &target {
-            Target::Own => &self.open.as_ref().expect("found open").file,
-            Target::Other(file) => file,
-        };
-        let (read, write) = (Failure::new(Operation::Read), Failure::new(Operation::Write));
-        let note = own(env).note();
-        for _ in 0..ROUNDS {
-            let (mut off, skip) = unpack_at(note.at.load(Ordering::Relaxed));
-            let want = source.len - skip;
-            let size = env.meta(file).map_err(&read)?.size;
-            if size < off {
-                // Emptied by somebody else. If our bytes went in afterwards, they stand at the end.
-                off = size.saturating_sub(want);
-            }
-            let found = locate(env, file, size, off, source, skip).map_err(&read)?;
-            let end = found.at + found.matched;
-            if found.matched == want {
-                return Ok(end.max(size));
-            }
-            if end == size {
-                append(env, file, source, skip + found.matched).map_err(&write)?;
-                continue;
-            }
-            // Somebody else's bytes stand behind a part of ours, or in front of nothing. What is whole stays; the
-            // record that was cut is written again, on a line of its own.
-            let again = record_start(note, skip + found.matched).max(skip);
-            note.at.store(pack_at(size, again), Ordering::Relaxed);
-            if !ends_line(env, file, size).map_err(&read)? {
-                env.append(file, b"\n").map_err(&write)?;
-            }
+    /// The live file that a batch was written to through another way stays open: if somebody deletes it now, this
+    /// process has what it wrote.
+    fn keep_open(&mut self, env: &E, file: E::File) {
+        let (id, state) = (load_id(&own(env).note().id), &env.control().file);
+        let orphan = self.open.as_ref().is_some_and(|o| o.id == load_id(&state.orphan));
+        if id == load_id(&state.id) && !orphan {
+            self.open = Some(Open { file, id });
         }
-        Err(Failure { operation: Operation::Write, errno: libc::EAGAIN })
     }
 
     /// The file of the note: what is open, what stands at the path, or wherever it was moved to in the directory. If it
@@ -143,9 +135,8 @@ impl<E: Env> Committer<E> {
             return Ok(Target::Other(file));
         }
         for name in env.list().map_err(&failed)? {
-            if name.starts_with(env.log())
-                && let Some(file) = open_as(env, &name, id).map_err(&failed)?
-            {
+            // Any name: whoever moves a log away calls it what he likes.
+            if let Some(file) = open_as(env, &name, id).map_err(&failed)? {
                 return Ok(Target::Other(file));
             }
         }
@@ -183,15 +174,74 @@ impl<E: Env> Committer<E> {
             note.at.store(pack_at(state.end.load(Ordering::Relaxed), 0), Ordering::Relaxed);
             note.len.store(n as u64, Ordering::Relaxed);
             note.source.store(0, Ordering::Relaxed);
-            note.entries.store(0, Ordering::Relaxed);
+            // How far it is copied travels in the note, as tails do: a death in between must not copy it again.
+            note.entries.store(1, Ordering::Relaxed);
+            note.entry[0].slot.store(ORPHAN, Ordering::Relaxed);
+            note.entry[0].tail.store(from + n as u64, Ordering::Relaxed);
             note.starts.store(0, Ordering::Relaxed);
             note.set_phase(Phase::Write);
             self.resume(env, true)?;
-            state.orphan_from.store(from + n as u64, Ordering::Relaxed);
         }
         state.orphan.iter().for_each(|w| w.store(0, Ordering::Relaxed));
         Ok(())
     }
+}
+
+/// Compares the file with the batch and appends what is missing, until all of it is there. Where the batch ends.
+fn compare_and_append<E: Env>(env: &E, file: &E::File, source: &NoteSource<'_, E>) -> Result<u64, Failure> {
+    let (read, write) = (Failure::new(Operation::Read), Failure::new(Operation::Write));
+    let note = own(env).note();
+    for _ in 0..ROUNDS {
+        let (mut off, skip) = unpack_at(note.at.load(Ordering::Relaxed));
+        let want = source.len - skip;
+        let size = env.meta(file).map_err(&read)?.size;
+        if size < off {
+            // Emptied by somebody else. If our bytes went in afterwards, they stand at the end. Kept in the note: once
+            // the file has grown again, nothing else tells where they begin.
+            off = size.saturating_sub(want);
+            note.at.store(pack_at(off, skip), Ordering::Relaxed);
+        }
+        let mut found = locate(env, file, size, off, source, skip).map_err(&read)?;
+        let last = size.saturating_sub(want);
+        if found.matched == 0 && size > off && last < off {
+            // Nothing of ours, but bytes of somebody: or the file was emptied, and what was written of ours
+            // afterwards has grown past `off`. Then it ends with the file.
+            let early = locate(env, file, size, last, source, skip).map_err(&read)?;
+            if early.matched > 0 && early.at + early.matched == size {
+                found = early;
+                note.at.store(pack_at(early.at, skip), Ordering::Relaxed);
+            }
+        }
+        let end = found.at + found.matched;
+        if found.matched == want {
+            return Ok(end.max(size));
+        }
+        if end == size {
+            append(env, file, source, skip + found.matched).map_err(&write)?;
+            continue;
+        }
+        // Somebody else's bytes stand behind a part of ours, or in front of nothing. What is whole stays; the
+        // record that was cut is written again, on a line of its own.
+        let (again, next) = record_around(note, skip + found.matched, source.len);
+        let cut = Part { source, len: next };
+        let rest = skip + found.matched;
+        if found.matched > 0 && locate(env, file, size, end, source, rest).map_err(&read)?.matched == source.len - rest
+        {
+            // They came between two of our writes, and the second is there whole, too. To write all again would
+            // double what follows the record that was cut.
+            if locate(env, file, size, end, &cut, again).map_err(&read)?.matched == next - again {
+                return Ok(size);
+            }
+            new_line(env, file, size)?;
+            if append(env, file, &cut, again).map_err(&write)? {
+                return Ok(env.meta(file).map_err(&read)?.size);
+            }
+            continue;
+        }
+        note.at.store(pack_at(size, again.max(skip)), Ordering::Relaxed);
+        new_line(env, file, size)?;
+    }
+    Err(Failure { operation: Operation::Write, errno: libc::EAGAIN })
 }
 
 /// Opens a name if it is that file.
@@ -210,35 +260,66 @@ fn open_as<E: Env>(env: &E, name: &str, id: FileId) -> io::Result<Option<E::File
 }
 
 /// Appends `from..` of the batch: a piece at a time, until all is written or the system refuses.
-fn append<E: Env>(env: &E, file: &E::File, source: &NoteSource<'_, E>, from: u64) -> io::Result<()> {
+/// False if a signal came in between.
+fn append<E: Env>(env: &E, file: &E::File, source: &impl Source, from: u64) -> io::Result<bool> {
     let mut at = from;
-    let mut piece = vec![0; PIECE.min((source.len - from) as usize)];
-    while at < source.len {
-        let n = piece.len().min((source.len - at) as usize);
+    let mut piece = vec![0; PIECE.min((source.len() - from) as usize)];
+    while at < source.len() {
+        let n = piece.len().min((source.len() - at) as usize);
         source.read(at, &mut piece[..n])?;
         match env.append(file, &piece[..n]) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(n) => at += n as u64,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => return Ok(()),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => return Ok(false),
             Err(e) => return Err(e),
         }
+    }
+    Ok(true)
+}
+
+/// The record that is written next begins on a line of its own.
+fn new_line<E: Env>(env: &E, file: &E::File, size: u64) -> Result<(), Failure> {
+    if !ends_line(env, file, size).map_err(Failure::new(Operation::Read))? {
+        env.append(file, b"\n").map_err(Failure::new(Operation::Write))?;
     }
     Ok(())
 }
 
-fn ends_line<E: Env>(env: &E, file: &E::File, size: u64) -> io::Result<bool> {
-    let mut last = [0];
-    Ok(size == 0 || (env.read_at(file, size - 1, &mut last)? == 1 && last[0] == b'\n'))
+/// The beginning of a batch.
+struct Part<'a, S> {
+    source: &'a S,
+    len: u64,
 }
 
-/// The start of the record in which byte `at` of the batch stands.
-fn record_start(note: &Note, at: u64) -> u64 {
+impl<S: Source> Source for Part<'_, S> {
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn read(&self, at: u64, out: &mut [u8]) -> io::Result<()> {
+        self.source.read(at, out)
+    }
+}
+
+fn ends_line<E: Env>(env: &E, file: &E::File, size: u64) -> io::Result<bool> {
+    let mut last = [0];
+    // Nothing to read: emptied in this moment, and an empty file needs no line end either.
+    Ok(size == 0 || env.read_at(file, size - 1, &mut last)? == 0 || last[0] == b'\n')
+}
+
+/// Start and end of the record in which byte `at` of the batch stands; the batch is `len` bytes long.
+fn record_around(note: &Note, at: u64, len: u64) -> (u64, u64) {
     let count = (note.starts.load(Ordering::Relaxed) as usize).min(NOTE_STARTS);
-    (0..count)
-        .map(|i| note.start[i / 4].load(Ordering::Relaxed) >> (i % 4 * 16) & 0xFFFF)
-        .take_while(|start| *start <= at)
-        .last()
-        .unwrap_or(0)
+    let starts = (0..count).map(|i| note.start[i / 4].load(Ordering::Relaxed) >> (i % 4 * 16) & 0xFFFF);
+    let (mut from, mut upto) = (0, len);
+    for start in starts.filter(|start| *start < len) {
+        if start > at {
+            upto = start;
+            break;
+        }
+        from = start;
+    }
+    (from, upto)
 }
 
 /// Lengths and counts of a copied note: it may come from a process that meant harm.
@@ -257,7 +338,13 @@ fn finish_batch<E: Env>(env: &E) {
     let note = own(env).note();
     let entries = (note.entries.load(Ordering::Relaxed) as usize).min(NOTE_ENTRIES);
     for entry in &note.entry[..entries] {
-        let number = entry.slot.load(Ordering::Relaxed) as u16;
+        let number = entry.slot.load(Ordering::Relaxed);
+        if number == ORPHAN {
+            env.control().file.orphan_from.store(entry.tail.load(Ordering::Relaxed), Ordering::Relaxed);
+            env.step(Step::TailMoved);
+            continue;
+        }
+        let number = number as u16;
         let Some(slot) = env.slot(number) else { continue };
         let words = slot.header();
         let (tail, over_tail) = (entry.tail.load(Ordering::Relaxed), entry.over_tail.load(Ordering::Relaxed));
@@ -276,7 +363,11 @@ fn finish_batch<E: Env>(env: &E) {
         }
         words.consumer.announced.store(entry.announced.load(Ordering::Relaxed), Ordering::Relaxed);
         env.step(Step::TailMoved);
-        env.wake(slot);
+        // Not for every few bytes: of 64 full rings a batch takes seven records each, and waking all of their processes
+        // after each batch costs more than the batch. Whoever waits looks for himself every 2 ms.
+        if most.wrapping_sub(tail.wrapping_sub(old)) <= slot.ring_bytes() / 2 {
+            env.wake(slot);
+        }
     }
     env.step(Step::TailsMoved);
     note.set_phase(Phase::Idle);

@@ -8,7 +8,7 @@ use everyline::{Appender, Builder, Error, ErrorKind, Fsync, Options, Schedule, W
 use crate::support::{Dir, assert_exactly, mount, record, with_own_mounts};
 
 fn refused(builder: Builder) -> Error {
-    builder.open().err().expect("an error")
+    builder.open().expect_err("an error")
 }
 
 #[track_caller]

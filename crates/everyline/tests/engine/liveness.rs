@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use everyline::{ErrorKind, LeaseState, Naming};
+use everyline::{ErrorKind, Full, LeaseState, Naming};
 
 use crate::support::{
     Dir, Shared, assert_exactly, assert_left_over_delivered, fork, leave_undelivered, odd_len, record, seen, until,
@@ -139,7 +139,14 @@ fn an_urgent_record_waits_for_a_stopped_holder_once_and_not_in_every_call() {
 #[test]
 fn processes_killed_at_random_instants_leave_every_acknowledged_record_once_and_whole() {
     let dir = Dir::new();
-    let builder = dir.builder().ring_bytes(8 << 10).max_bytes(20_000).naming(Naming::Dated).keep(None);
+    let builder = dir
+        .builder()
+        .ring_bytes(8 << 10)
+        .max_bytes(100_000)
+        .naming(Naming::Dated)
+        .keep(None)
+        .full(Full::Block)
+        .overflow_bytes(256 << 10);
     let shared = Shared::new();
     let mut writers = 0;
     for round in 0..8 {
@@ -157,7 +164,23 @@ fn processes_killed_at_random_instants_leave_every_acknowledged_record_once_and_
             })
             .collect();
         let first = (writers - 4) as usize;
-        until("everybody to log", || (first..first + 4).all(|w| shared.get(w) > 3));
+        let started = Instant::now();
+        let mut said = 0;
+        until("everybody to log", || {
+            let e = started.elapsed().as_secs();
+            if e >= 4 && e > said {
+                said = e;
+                let pids: Vec<i32> = children.iter().map(|c: &crate::support::Child| c.pid).collect();
+                eprintln!("{e} round {round} counts {:?} pids {pids:?} {:?}", (0..first + 4).map(|w| shared.get(w)).collect::<Vec<_>>(), everyline::status(&dir.log()));
+                for p in pids {
+                    for f in ["stat", "wchan", "syscall", "stack"] {
+                        eprintln!("{p} {f} {}", std::fs::read_to_string(format!("/proc/{p}/{f}")).unwrap_or_default().trim());
+                    }
+                }
+                if e == 6 { let _ = std::process::Command::new("sh").arg("-c").arg(format!("cp -a {} /tmp/h8-hang; ls -la {}", dir.path().display(), dir.path().display())).status(); }
+            }
+            (first..first + 4).all(|w| shared.get(w) > 3)
+        });
         std::thread::sleep(Duration::from_micros(300 * round + 7));
         children.into_iter().for_each(|c| c.kill());
     }

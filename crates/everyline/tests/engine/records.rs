@@ -44,7 +44,7 @@ fn large_records_of_several_threads_stay_whole() {
     std::thread::scope(|scope| {
         for writer in 0..3 {
             let log = &log;
-            let len = |seq: u64| if seq % 3 == 0 { 200_003 } else { 999 };
+            let len = |seq: u64| if seq.is_multiple_of(3) { 200_003 } else { 999 };
             scope.spawn(move || (0..30).for_each(|seq| log.append(&record(writer, seq, len(seq))).unwrap()));
         }
     });

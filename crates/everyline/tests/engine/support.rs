@@ -232,10 +232,10 @@ pub fn child(how: How, body: impl FnOnce()) -> Child {
             }
         }));
     });
-    // SAFETY: the child runs `body` and leaves with `_exit`; it takes no lock of the test harness. A raw clone is made
-    // by processes of one thread only.
     let pid = match how {
+        // SAFETY: the child runs `body` and leaves with `_exit`; it takes no lock of the test harness.
         How::Fork => unsafe { libc::fork() },
+        // SAFETY: as for fork, and only processes of one thread do it, so that no lock of a library is taken.
         How::RawClone => unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) as i32 },
     };
     assert!(pid >= 0, "fork: {}", std::io::Error::last_os_error());

@@ -1,0 +1,32 @@
+//! All descriptors closed under a live process, as daemonizers do, and their numbers given to other files: logging goes
+//! on, and nothing is written to what is not ours.
+
+use std::io;
+use std::time::Duration;
+
+use super::{Arena, Case};
+use crate::oracle::Expect;
+use crate::plan::Act;
+
+pub const CASE: Case = Case { name: "descriptors", shares: [2, 2], run };
+
+fn run(arena: &mut Arena) -> io::Result<()> {
+    let mut turn = 0;
+    while turn < 2 || arena.has_time() {
+        let mut plan = arena.plan();
+        plan.deferred = turn % 2 == 1;
+        plan.max_bytes = Some(50_000);
+        let expect = Expect { max_bytes: plan.max_bytes, ..Expect::default() };
+        let mut round = arena.round(plan)?;
+        round.spawn(|plan| plan.act = Act::Close, None)?;
+        round.spawn(|plan| plan.act = Act::Close, None)?;
+        round.spawn(|_| {}, None)?;
+        std::thread::sleep(Duration::from_millis(600));
+        round.reap();
+        round.stop();
+        round.recover_if_left()?;
+        arena.close(round, expect)?;
+        turn += 1;
+    }
+    Ok(())
+}

@@ -1,0 +1,78 @@
+//! A process dies at every point of a script, and whoever recovers it dies at every point of the recovery.
+
+use super::super::sim::Plan;
+use super::harness::{Act, LONG, Recovery, Run, SHORT, dated, numbered, stride};
+use super::oracle::{Rules, audit};
+use crate::protocol::env::Settings;
+
+/// Points of a script without faults. Also the proof that the script itself is in order.
+fn points(settings: &Settings, script: &[Act]) -> u64 {
+    let mut run = Run::new(settings.clone(), Plan::default(), Recovery::Other, None);
+    run.script(script);
+    audit(&run.world, Rules::default()).expect("a run without faults");
+    run.world.points.get()
+}
+
+fn every_point(name: &str, settings: &Settings, script: &[Act]) {
+    let points = points(settings, script);
+    for recovery in [Recovery::Other, Recovery::Same] {
+        for point in 0..points {
+            let plan = Plan { crash_at: Some(point), ..Plan::default() };
+            let mut run = Run::new(settings.clone(), plan, recovery, None);
+            run.script(script);
+            let result = audit(&run.world, Rules::default());
+            assert_eq!(result, Ok(()), "{name}: death at point {point} of {points}, recovery by {recovery:?}");
+        }
+    }
+    println!("{name}: {points} points, two ways of recovery");
+}
+
+#[test]
+fn death_at_every_point_numbered() {
+    every_point("numbered", &numbered(), LONG);
+}
+
+#[test]
+fn death_at_every_point_dated() {
+    every_point("dated", &dated(), LONG);
+}
+
+/// Pairs of points; the first one shifted by the way of recovery.
+fn every_pair(name: &str, settings: &Settings) {
+    let stride = stride();
+    let points = points(settings, SHORT);
+    let ways = [
+        (Recovery::Other, Recovery::Other),
+        (Recovery::Other, Recovery::Same),
+        (Recovery::Same, Recovery::Other),
+        (Recovery::Same, Recovery::Same),
+    ];
+    let mut pairs = 0;
+    for (i, (first, second)) in ways.into_iter().enumerate() {
+        for point in (i as u64 % stride..points).step_by(stride as usize) {
+            for after in 0.. {
+                let plan = Plan { crash_at: Some(point), ..Plan::default() };
+                let mut run = Run::new(settings.clone(), plan, first, None);
+                run.second = Some((after, second));
+                run.script(SHORT);
+                let result = audit(&run.world, Rules::default());
+                assert_eq!(result, Ok(()), "{name}: deaths at {point} and {after} after, {first:?}, {second:?}");
+                if run.deaths < 2 {
+                    break;
+                }
+                pairs += 1;
+            }
+        }
+    }
+    println!("{name}: {points} points, {pairs} pairs of deaths");
+}
+
+#[test]
+fn two_deaths_in_a_row_numbered() {
+    every_pair("numbered", &numbered());
+}
+
+#[test]
+fn two_deaths_in_a_row_dated() {
+    every_pair("dated", &dated());
+}
