@@ -18,6 +18,8 @@ use crate::protocol::env::Env;
 
 /// Pause between two looks while records flow: long enough to gather a batch, short against the ring at full speed.
 const NAP: Duration = Duration::from_micros(500);
+/// Pause where others do the work: with many processes most looks find nothing, and each costs a context switch.
+const NAP_MOST: Duration = Duration::from_millis(4);
 /// Looks that found nothing before the thread sleeps for good.
 const IDLE_NAPS: u32 = 20;
 /// Longest sleep, after which it looks by itself: for what a dead process left.
@@ -123,10 +125,11 @@ impl Thread {
 }
 
 fn run(state: &State, engine: &Weak<Engine>) {
-    let mut idle = 0;
+    let (mut idle, mut nap) = (0, NAP);
     while !state.stop.load(Ordering::Acquire) {
         let Some(engine) = engine.upgrade() else { return };
         let before = engine.mark();
+        nap = if engine.env.control().dirty.any() { NAP } else { NAP_MOST.min(nap * 2) };
         let looked = engine.commit(Effort::Drain);
         if let Fsync::Interval(every) = engine.options.fsync
             && engine.owes_sync()
@@ -138,10 +141,10 @@ fn run(state: &State, engine: &Weak<Engine>) {
         if idle <= IDLE_NAPS {
             drop(engine);
             if looked == Looked::Clean {
-                sleep(state, NAPPING, NAP);
+                sleep(state, NAPPING, nap);
             } else {
                 // Another process is at it, or writing fails: nothing a full ring could hurry.
-                std::thread::sleep(NAP);
+                std::thread::sleep(nap);
             }
             continue;
         }

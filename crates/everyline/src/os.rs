@@ -169,6 +169,7 @@ pub fn meta(directory: BorrowedFd<'_>, name: &str) -> io::Result<(Meta, rustix::
         mode: u32::from(s.stx_mode) & 0o7777,
         owner: (s.stx_uid, s.stx_gid),
         modified_s: s.stx_mtime.tv_sec,
+        changed_after_write: (s.stx_ctime.tv_sec, s.stx_ctime.tv_nsec) > (s.stx_mtime.tv_sec, s.stx_mtime.tv_nsec),
         mount_root: s.stx_attributes.contains(StatxAttributes::MOUNT_ROOT),
     };
     Ok((meta, rustix::fs::FileType::from_raw_mode(u32::from(s.stx_mode))))

@@ -136,7 +136,8 @@ impl Real {
 
 impl Env for Real {
     type File = Handle;
-    type Dead = Transient;
+    /// Nothing has to be held for a slot that cannot exist.
+    type Dead = Option<Transient>;
 
     fn control(&self) -> &Control {
         self.control.words()
@@ -161,8 +162,11 @@ impl Env for Real {
         }
     }
 
-    fn prove_dead(&self, slot: u16) -> Option<Transient> {
-        if slot == self.me || usize::from(slot) >= SLOTS { None } else { prove_dead(&self.place, slot) }
+    fn prove_dead(&self, slot: u16) -> Option<Option<Transient>> {
+        if usize::from(slot) >= SLOTS {
+            return Some(None);
+        }
+        if slot == self.me { None } else { prove_dead(&self.place, slot).map(Some) }
     }
 
     fn settings(&self) -> Settings {

@@ -508,12 +508,17 @@ impl<E: Env> Committer<E> {
         Ok(())
     }
 
-    /// A rotation that did not happen: the record goes into the old file, and it is tried again later.
-    pub(super) fn rotation_failed(&self, env: &E, failure: &Failure) {
+    /// A rotation that did not happen: the record goes into the old file, and it is tried again later. Unless the
+    /// descriptors of this process were closed: then it gives up, attaches anew, and others rotate.
+    pub(super) fn rotation_failed(&self, env: &E, failure: &Failure) -> Result<(), Failure> {
+        if failure.errno == libc::EBADF {
+            return Err(Failure { operation: failure.operation, errno: failure.errno });
+        }
         let control = env.control();
         control.trouble.rotate_retry_at_ms.store(env.coarse_ms() + ROTATE_RETRY_MS, Ordering::Relaxed);
         control.trouble.rotations_failed.fetch_add(1, Ordering::Relaxed);
         record_failure(control, failure);
+        Ok(())
     }
 }
 

@@ -25,11 +25,9 @@ impl<E: Env> Committer<E> {
     pub(super) fn rotate(&mut self, env: &E, stamp: Option<u64>) -> Result<(), Failure> {
         let failed = Failure::new(Operation::Rotate);
         if !env.journal_is_current() {
-            // This process's own descriptors were closed: it attaches anew, and others can rotate meanwhile. To suspend
-            // rotation for all would let the file grow for a second.
+            // Fails if it is this process's own descriptors that are gone (see `rotation_failed`).
             env.lookup(env.log()).map_err(&failed)?;
-            self.rotation_failed(env, &Failure { operation: Operation::Rotate, errno: libc::ESTALE });
-            return Ok(());
+            return self.rotation_failed(env, &Failure { operation: Operation::Rotate, errno: libc::ESTALE });
         }
         let known = load_id(&env.control().file.id);
         let live = match env.lookup(env.log()) {
@@ -40,21 +38,18 @@ impl<E: Env> Committer<E> {
                 return self.check_file(env);
             }
             Err(e) => {
-                self.rotation_failed(env, &failed(e));
-                return Ok(());
+                return self.rotation_failed(env, &failed(e));
             }
         };
         if live.mount_root {
-            self.rotation_failed(env, &Failure { operation: Operation::Rotate, errno: libc::EBUSY });
-            return Ok(());
+            return self.rotation_failed(env, &Failure { operation: Operation::Rotate, errno: libc::EBUSY });
         }
         self.sync_before_cut(env);
         for _ in 0..NAME_TRIES {
             let name = match self.archive_name(env, stamp) {
                 Ok(name) => name,
                 Err(e) => {
-                    self.rotation_failed(env, &failed(e));
-                    return Ok(());
+                    return self.rotation_failed(env, &failed(e));
                 }
             };
             self.note_cut(env, known, &name, stamp);
@@ -67,8 +62,7 @@ impl<E: Env> Committer<E> {
                 return Ok(());
             }
         }
-        self.rotation_failed(env, &Failure { operation: Operation::Rotate, errno: libc::EEXIST });
-        Ok(())
+        self.rotation_failed(env, &Failure { operation: Operation::Rotate, errno: libc::EEXIST })
     }
 
     fn rotation_is_suspended(&self, env: &E) -> bool {
@@ -158,7 +152,7 @@ impl<E: Env> Committer<E> {
                 if let Err(e) = env.rename(env.log(), &archive) {
                     note.set_phase(Phase::Idle);
                     if e.kind() != io::ErrorKind::AlreadyExists {
-                        self.rotation_failed(env, &failed(e));
+                        return self.rotation_failed(env, &failed(e));
                     }
                     return Ok(());
                 }
@@ -186,8 +180,7 @@ impl<E: Env> Committer<E> {
         let here = env.lookup(archive).map_err(Failure::new(Operation::Rotate))?;
         if here.is_some_and(|m| m.id == source) && env.rename(archive, env.log()).is_ok() {
             own(env).note().set_phase(Phase::Idle);
-            self.rotation_failed(env, &failure);
-            return Ok(());
+            return self.rotation_failed(env, &failure);
         }
         Err(failure)
     }

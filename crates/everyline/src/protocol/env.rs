@@ -35,6 +35,8 @@ pub struct Meta {
     pub owner: (u32, u32),
     /// Last modification, Unix time in s.
     pub modified_s: i64,
+    /// True if something else than a write changed it last; for a deleted file: nothing was written since.
+    pub changed_after_write: bool,
     /// True for the root of a mount: a bind-mounted single file, which cannot be renamed.
     pub mount_root: bool,
 }
@@ -74,7 +76,8 @@ pub trait Env {
         let _ = slot;
         true
     }
-    /// Asks the kernel whether the process in a slot is gone. `None`: alive, or nobody can tell.
+    /// Asks the kernel whether the process in a slot is gone. `None`: alive, or nobody can tell. A slot that cannot exist
+    /// (a damaged lease word) has no process.
     fn prove_dead(&self, slot: u16) -> Option<Self::Dead>;
     /// What is in force, as of `version` of the settings file.
     fn settings(&self) -> Settings;

@@ -165,7 +165,8 @@ impl<E: Env> Committer<E> {
         loop {
             let from = state.orphan_from.load(Ordering::Relaxed);
             let n = super::locate::read_full(env, &old.file, from, &mut piece).map_err(&read)?;
-            if meta.links > 0 || n == 0 {
+            // Deleted after the last write: what it held was meant to go.
+            if meta.links > 0 || meta.changed_after_write || n == 0 {
                 break;
             }
             let (me, note) = (own(env), own(env).note());

@@ -14,7 +14,9 @@ fn size(dir: &Dir, name: &str) -> u64 {
 
 #[test]
 fn files_are_filled_up_to_max_bytes_and_never_beyond() {
-    for (len, full) in [(100, 1000), (99, 990), (101, 909), (1000, 1000), (501, 501)] {
+    for (len, full) in
+        [(100, 1000), (99, 990), (101, 909), (1000, 1000), (501, 501), (143, 858), (77, 924), (1001, 1001)]
+    {
         let dir = Dir::new();
         let log = dir.builder().max_bytes(1000).keep(Some(100)).open().unwrap();
         (0..35).for_each(|seq| log.append(&record(1, seq, len)).unwrap());

@@ -99,6 +99,8 @@ impl Disk {
             mode: inode.mode,
             owner: (0, 0),
             modified_s: inode.modified_s,
+            // Every deletion falls into the tick of the last write: the case in which nothing can be told apart.
+            changed_after_write: false,
             mount_root: false,
         }
     }
