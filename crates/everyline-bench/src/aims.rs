@@ -30,7 +30,8 @@ pub fn aims(rows: &[Row], fs: &str, attaches: Option<&Attaches>, memory: &[(&str
     let p50 = |r: &Row| r.calls_ns[0];
     let p999 = |r: &Row| r.calls_ns[2] / 1000.0;
     let mut table = Vec::new();
-    let mut line = |what: &str, bound: Bound, unit: &str, value: Option<f64>| table.push(judge(what, bound, unit, value));
+    let mut line =
+        |what: &str, bound: Bound, unit: &str, value: Option<f64>| table.push(judge(what, bound, unit, value));
 
     let seconds = |r: &Row| r.seconds / r.records as f64;
     let cost = fast.ratio(who(WriteThrough, 1), who(Bare, 1), seconds);

@@ -56,8 +56,13 @@ fn clock_cost() -> u64 {
 
 /// Name of the file system that a path is on.
 pub fn file_system(path: &Path) -> String {
-    const NAMES: [(u64, &str); 5] =
-        [(0xEF53, "ext4"), (0x0102_1994, "tmpfs"), (0x5846_5342, "xfs"), (0x9123_683E, "btrfs"), (0x794C_7630, "overlayfs")];
+    const NAMES: [(u64, &str); 5] = [
+        (0xEF53, "ext4"),
+        (0x0102_1994, "tmpfs"),
+        (0x5846_5342, "xfs"),
+        (0x9123_683E, "btrfs"),
+        (0x794C_7630, "overlayfs"),
+    ];
     match rustix::fs::statfs(path) {
         Ok(s) => {
             let magic = s.f_type as u64;

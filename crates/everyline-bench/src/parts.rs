@@ -137,16 +137,8 @@ pub fn idle(plan: &Plan, rows: &mut Vec<Row>) -> Result<(), String> {
                     return Err(format!("among {attached}: {logged} bytes are in the file"));
                 }
                 let counts = (1, *attached);
-                let row = Row::new(
-                    Part::Idle,
-                    &plan.fs,
-                    rival,
-                    counts,
-                    repeat,
-                    plan.records,
-                    &measured,
-                    plan.ticks_per_ns,
-                );
+                let row =
+                    Row::new(Part::Idle, &plan.fs, rival, counts, repeat, plan.records, &measured, plan.ticks_per_ns);
                 rows.push(row);
             }
         }

@@ -67,7 +67,11 @@ pub fn markdown(machine: &Machine, command: &str, date: &str, found: &Found) -> 
         number(machine.clock_ns),
     );
     for system in &found.systems {
-        let _ = writeln!(out, "\n## {}\n\n### Aims\n\n| aim | bound | measured | met |\n| --- | ---: | ---: | --- |", system.fs);
+        let _ = writeln!(
+            out,
+            "\n## {}\n\n### Aims\n\n| aim | bound | measured | met |\n| --- | ---: | ---: | --- |",
+            system.fs
+        );
         for aim in &system.aims {
             let met = aim.met.map_or("-", |met| if met { "yes" } else { "**no**" });
             let _ = writeln!(out, "| {} | {} | {} | {met} |", aim.what, aim.bound, aim.measured);
@@ -103,8 +107,7 @@ fn table(out: &mut String, title: &str, processes: &[usize], cell: impl Fn(Rival
     let heads: Vec<String> = processes.iter().map(|n| format!("{n} proc.")).collect();
     let _ = writeln!(out, "\n### {title}\n\n| | {} |\n| --- |{}", heads.join(" | "), " ---: |".repeat(heads.len()));
     for rival in Rival::ALL {
-        let cells: Vec<String> =
-            processes.iter().map(|n| cell(rival, *n).unwrap_or_else(|| "-".to_owned())).collect();
+        let cells: Vec<String> = processes.iter().map(|n| cell(rival, *n).unwrap_or_else(|| "-".to_owned())).collect();
         let _ = writeln!(out, "| {} | {} |", rival.name(), cells.join(" | "));
     }
 }
@@ -129,7 +132,10 @@ fn idle(out: &mut String, rows: &Rows<'_>) {
     if rows.0.is_empty() {
         return;
     }
-    let _ = writeln!(out, "\n### One active process among attached ones\n\n| | attached | µs a record | / alone |\n| --- | ---: | ---: | ---: |");
+    let _ = writeln!(
+        out,
+        "\n### One active process among attached ones\n\n| | attached | µs a record | / alone |\n| --- | ---: | ---: | ---: |"
+    );
     for rival in [Rival::WriteThrough, Rival::Deferred] {
         let mut attached: Vec<usize> = rows.0.iter().map(|r| r.attached).collect();
         attached.sort_unstable();
@@ -147,8 +153,13 @@ fn idle(out: &mut String, rows: &Rows<'_>) {
 
 fn rest(out: &mut String, system: &System) {
     if let Some(attaches) = &system.attaches {
-        let _ = writeln!(out, "\n### Attach, each in a fresh process\n\n| journal | median | p99 | longest |\n| --- | ---: | ---: | ---: |");
-        for (kind, times) in [("in use by another process", &attaches.existing_ns), ("has to be built", &attaches.new_ns)] {
+        let _ = writeln!(
+            out,
+            "\n### Attach, each in a fresh process\n\n| journal | median | p99 | longest |\n| --- | ---: | ---: | ---: |"
+        );
+        for (kind, times) in
+            [("in use by another process", &attaches.existing_ns), ("has to be built", &attaches.new_ns)]
+        {
             let mut times = times.clone();
             times.sort_unstable();
             let at = |share: f64| times.get((times.len() as f64 * share) as usize).map_or(0.0, |ns| *ns as f64);
@@ -161,11 +172,8 @@ fn rest(out: &mut String, system: &System) {
         let _ = writeln!(out, "\n### Memory by default, KiB a process (growth by attaching and logging)\n\n{head}");
         for (mode, m) in &system.memory {
             let [private, pss, rss] = m.process_kib;
-            let _ = writeln!(
-                out,
-                "| {mode} | {:.0} | {private:.0} | {pss:.0} | {rss:.0} | {:.0} |",
-                m.slot_kib, m.log_kib
-            );
+            let _ =
+                writeln!(out, "| {mode} | {:.0} | {private:.0} | {pss:.0} | {rss:.0} | {:.0} |", m.slot_kib, m.log_kib);
         }
     }
 }

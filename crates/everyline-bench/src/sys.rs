@@ -136,10 +136,7 @@ pub fn wait_until(word: &AtomicU32, value: u32, timeout_ms: u64) -> bool {
             return false;
         }
         let left = end - now;
-        let time = futex::Timespec {
-            tv_sec: (left / 1_000_000_000) as i64,
-            tv_nsec: (left % 1_000_000_000) as i64,
-        };
+        let time = futex::Timespec { tv_sec: (left / 1_000_000_000) as i64, tv_nsec: (left % 1_000_000_000) as i64 };
         let _ = futex::wait(word, futex::Flags::empty(), seen, Some(&time));
     }
 }

@@ -14,7 +14,8 @@ fn record(who: u32, seq: u64, size: usize) -> Vec<u8> {
 
 /// Two writers, twenty records each, in turns, over two files.
 fn good() -> (Vec<Vec<u8>>, Vec<Account>) {
-    let all: Vec<Vec<u8>> = (0..40).map(|i| record(i % 2, u64::from(i / 2), [7, 20, 33, 700][i as usize % 4])).collect();
+    let all: Vec<Vec<u8>> =
+        (0..40).map(|i| record(i % 2, u64::from(i / 2), [7, 20, 33, 700][i as usize % 4])).collect();
     let account = Account { begun: 20, acked: 20, ..Account::default() };
     (all, vec![account; 2])
 }
@@ -169,5 +170,8 @@ fn lines_of_others_are_counted() {
     compose(&mut line, Head { run: RUN, who: 0, seq: 0, stamp: 0, foreign: true }, 40, false);
     all.insert(5, line);
     assert_eq!(judge(&Expect { foreign: 1, ..expect() }, &accounts, &all).damage, []);
-    assert!(matches!(only(&judge(&Expect { foreign: 2, ..expect() }, &accounts, &all)), Damage::ForeignLost { count: 1 }));
+    assert!(matches!(
+        only(&judge(&Expect { foreign: 2, ..expect() }, &accounts, &all)),
+        Damage::ForeignLost { count: 1 }
+    ));
 }

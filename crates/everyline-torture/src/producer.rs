@@ -22,7 +22,7 @@ pub const EXIT_FAILED: i32 = 3;
 /// Where records go.
 #[derive(Debug)]
 pub enum Sink {
-    Engine(Appender),
+    Engine(Box<Appender>),
     /// For `faults`: what everybody does without an engine.
     Bare(Bare),
 }
@@ -42,7 +42,7 @@ pub fn run(plan: Plan) -> io::Result<()> {
     let ledger = Ledger::open(&plan.ledger)?;
     let sink = match plan.act {
         Act::Bare | Act::BareRotate => Sink::Bare(Bare::open(&plan)?),
-        _ => Sink::Engine(plan.builder().and_then(|b| b.open()).map_err(io::Error::other)?),
+        _ => Sink::Engine(Box::new(plan.builder().and_then(|b| b.open()).map_err(io::Error::other)?)),
     };
     if let Some(limit) = plan.file_limit {
         // After attaching: the journal's own files are larger.
@@ -127,9 +127,8 @@ impl Producer {
     }
 
     fn keep_pace(&self, started: Instant, calls: u64) {
-        if self.plan.rate > 0 {
-            let due = Duration::from_nanos(calls * 1_000_000_000 / self.plan.rate);
-            std::thread::sleep(due.saturating_sub(started.elapsed()));
+        if let Some(due) = (calls * 1_000_000_000).checked_div(self.plan.rate) {
+            std::thread::sleep(Duration::from_nanos(due).saturating_sub(started.elapsed()));
         }
     }
 

@@ -95,7 +95,9 @@ fn compose_short(out: &mut Vec<u8>, head: Head, size: usize) {
 /// Filler changes from byte to byte, so that bytes from a wrong place are not taken for right ones.
 fn fill(out: &mut Vec<u8>, upto: usize, salt: u64, lines: bool) {
     let (from, turn) = (out.len(), (salt % 26) as usize);
-    out.extend((from..upto).map(|i| if lines && i % 61 == 60 { b'\n' } else { b'a' + ((i + i / 509 + turn) % 26) as u8 }));
+    out.extend(
+        (from..upto).map(|i| if lines && i % 61 == 60 { b'\n' } else { b'a' + ((i + i / 509 + turn) % 26) as u8 }),
+    );
 }
 
 /// Reads the record at the beginning of `bytes`. `None`: there is no whole one.

@@ -73,7 +73,7 @@ fn play(run: &Run, seed: u64, ground: &Ground, case: &Case, time: Duration) -> i
     fs::create_dir(&directory)?;
     let rng = Rng::new(seed).part(case.name).part(ground.label);
     let started = Instant::now();
-    let mut arena = Arena::new(directory.clone(), rng, run, time);
+    let mut arena = Arena::new(directory.clone(), rng, run, time, ground.share == 1);
     (case.run)(&mut arena)?;
     let total = arena.total;
     let good = total.damage.is_empty();

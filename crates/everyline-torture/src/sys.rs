@@ -13,14 +13,7 @@ pub fn map_words(file: &File, words: usize) -> io::Result<&'static [AtomicU64]> 
     }
     // SAFETY: a new mapping touches nothing that exists; its arguments are checked by the kernel.
     let base = unsafe {
-        libc::mmap(
-            std::ptr::null_mut(),
-            len,
-            libc::PROT_READ | libc::PROT_WRITE,
-            libc::MAP_SHARED,
-            file.as_raw_fd(),
-            0,
-        )
+        libc::mmap(std::ptr::null_mut(), len, libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED, file.as_raw_fd(), 0)
     };
     if base == libc::MAP_FAILED {
         return Err(io::Error::last_os_error());

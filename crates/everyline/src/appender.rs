@@ -115,7 +115,7 @@ impl Builder {
     fn build(self, degrade: bool) -> Result<Appender> {
         self.options.check()?;
         let device = Plain::wants(&self.path);
-        let appender = Appender {
+        let mut appender = Appender {
             // What a link of /proc leads to need not have a name.
             path: if device { self.path } else { resolve(&self.path)? },
             device,
@@ -125,7 +125,13 @@ impl Builder {
             degraded: AtomicBool::new(false),
             counters: [const { AtomicU64::new(0) }; 5],
         };
-        if appender.device { appender.with_plain(Plain::check)? } else { appender.target().map(drop)? }
+        if appender.device {
+            appender.with_plain(Plain::check)?;
+        } else {
+            appender.target().map(drop)?;
+        }
+        // Emptied at the start or never: whoever attaches again later has records in the file already.
+        appender.options.truncate = false;
         Ok(appender)
     }
 }

@@ -66,6 +66,12 @@ pub fn attach(path: &Path, options: &Options) -> Result<Arc<Engine>> {
     Ok(engine)
 }
 
+/// The engine that this process has for a log already.
+pub fn existing(path: &Path) -> Option<Arc<Engine>> {
+    let log = Log::find(path).ok()?;
+    ENGINES.lock().get(&(log.directory.id(), log.name)).and_then(Weak::upgrade)
+}
+
 /// Engines of this process that are alive.
 pub fn engines() -> Vec<Arc<Engine>> {
     ENGINES.lock().values().filter_map(Weak::upgrade).collect()

@@ -221,6 +221,7 @@ fn lease(words: &Control, processes: &[ProcessStatus]) -> LeaseStatus {
 /// # Errors
 /// `NotAttached` if there is no journal; whatever keeps the records from being written.
 pub fn recover(path: &Path) -> Result<Recovered> {
+    let earlier = crate::attach::existing(path).map_or(((0, 0), 0), |engine| engine.committed());
     let (engine, slots) = join(path)?;
     engine.flush()?;
     let started = Instant::now();
@@ -239,7 +240,12 @@ pub fn recover(path: &Path) -> Result<Recovered> {
         }
     }
     let ((records, bytes), corrupt) = engine.committed();
-    Ok(Recovered { records, bytes, slots, corrupt_slots: corrupt as u32 })
+    Ok(Recovered {
+        records: records.saturating_sub(earlier.0.0),
+        bytes: bytes.saturating_sub(earlier.0.1),
+        slots,
+        corrupt_slots: corrupt.saturating_sub(earlier.1) as u32,
+    })
 }
 
 /// Makes every process look at the log's path before it writes again: for logrotate's `postrotate`.

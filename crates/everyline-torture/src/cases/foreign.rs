@@ -12,6 +12,7 @@ use rustix::process::Signal;
 use super::{Arena, Case};
 use crate::files;
 use crate::oracle::Expect;
+use crate::plan::Sizes;
 use crate::producer::wall_ns;
 use crate::record::{Head, compose};
 use crate::round::Round;
@@ -36,6 +37,11 @@ fn run(arena: &mut Arena) -> io::Result<()> {
         let harm = HARMS[turn % HARMS.len()];
         let mut plan = arena.plan();
         plan.rate = 2000;
+        let disorder = harm == Harm::Delete;
+        if disorder {
+            // Full records only: the short ones rely on the order.
+            plan.sizes = Sizes::Plain;
+        }
         plan.max_bytes = (turn % 2 == 0).then_some(60_000);
         let mut round = arena.round(plan)?.unwatched();
         round.spawn_all(arena.processes)?;
@@ -44,7 +50,7 @@ fn run(arena: &mut Arena) -> io::Result<()> {
         round.stop();
         round.recover_if_left()?;
         let fragments = if harm == Harm::AppendAndKill { round.kills } else { 0 };
-        arena.close(round, Expect { foreign: lines, fragments, ..Expect::default() })?;
+        arena.close(round, Expect { foreign: lines, fragments, disorder, ..Expect::default() })?;
         turn += 1;
     }
     Ok(())

@@ -9,11 +9,7 @@ use crate::oracle::Expect;
 use crate::plan::{Names, Plan, Sizes};
 use crate::round::Round;
 
-pub const CASE: Case = Case {
-    name: "kills",
-    shares: [14, 9],
-    run,
-};
+pub const CASE: Case = Case { name: "kills", shares: [14, 9], run };
 
 /// A round ends after this many accepted bytes: the oracle reads them all.
 const BYTES: u64 = 48 << 20;
@@ -46,7 +42,8 @@ pub fn varied(arena: &mut Arena, number: u64) -> Plan {
     plan.keep = (plan.names == Names::Numbered).then_some(90_000);
     plan.ring_bytes = rng.pick(&[16 << 10, 64 << 10, 256 << 10]);
     // Numbered archives are all renamed at each rotation: a few hundred are enough.
-    let limits: &[u64] = if plan.keep.is_some() { &[300_000, 1_000_000] } else { &[30_000, 100_000, 300_000, 1_000_000] };
+    let limits: &[u64] =
+        if plan.keep.is_some() { &[300_000, 1_000_000] } else { &[30_000, 100_000, 300_000, 1_000_000] };
     plan.max_bytes = Some(rng.pick(limits));
     plan.sizes = rng.pick(&[Sizes::Mixed, Sizes::Large, Sizes::Large, Sizes::Pages]);
     plan.period = (!rng.one_in(3)).then_some(1);

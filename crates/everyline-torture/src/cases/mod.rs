@@ -53,6 +53,8 @@ pub struct Arena {
     pub until: Instant,
     /// Mounts are possible, and private.
     pub mounts: bool,
+    /// Not the first file system of this run.
+    pub second_ground: bool,
     pub total: Total,
     next: u32,
 }
@@ -73,10 +75,10 @@ pub struct Total {
 }
 
 impl Arena {
-    pub fn new(directory: PathBuf, rng: Rng, run: &Run, time: Duration) -> Self {
+    pub fn new(directory: PathBuf, rng: Rng, run: &Run, time: Duration, second_ground: bool) -> Self {
         let (until, stop) = (Instant::now() + time, Duration::from_secs(run.stop_seconds));
         let (processes, mounts) = (run.processes.max(2), run.mounts);
-        Self { directory, rng, processes, stop, until, mounts, total: Total::default(), next: 0 }
+        Self { directory, rng, processes, stop, until, mounts, second_ground, total: Total::default(), next: 0 }
     }
 
     /// True while there is time for another round. The first one always takes place.

@@ -10,11 +10,7 @@ use crate::plan::{Names, Plan, Sizes};
 use crate::rng::Rng;
 use crate::round::Round;
 
-pub const CASE: Case = Case {
-    name: "steps",
-    shares: [12, 8],
-    run,
-};
+pub const CASE: Case = Case { name: "steps", shares: [12, 8], run };
 
 /// Armed processes that may miss their step before the case gives up on it.
 const TRIES: u32 = 5;
@@ -39,14 +35,14 @@ struct Scene {
 
 fn scene(step: &'static str, rng: &mut Rng) -> Scene {
     let names = rng.pick(&[Names::Numbered, Names::Dated]);
-    let mut scene =
-        Scene { step, names, keep: None, sizes: Sizes::Mixed, rare: false, heirs: false, refused: false };
+    let mut scene = Scene { step, names, keep: None, sizes: Sizes::Mixed, rare: false, heirs: false, refused: false };
     match step {
         "shifted" => scene.names = Names::Numbered,
         "oldest-removed" => (scene.names, scene.keep, scene.rare) = (Names::Numbered, Some(4), true),
         "expired" => (scene.names, scene.keep, scene.rare) = (Names::Dated, Some(4), true),
         "overflow-written" => (scene.sizes, scene.rare) = (Sizes::Large, true),
-        "note-copied" => (scene.heirs, scene.rare) = (true, true),
+        // Dated: a shift of many archives would take longer than the death of a holder.
+        "note-copied" => (scene.heirs, scene.rare, scene.names) = (true, true, Names::Dated),
         "yielded" => (scene.refused, scene.rare) = (true, true),
         _ => {}
     }
@@ -125,9 +121,13 @@ fn die_in_turn(arena: &mut Arena, round: &mut Round) -> io::Result<bool> {
     let until = Instant::now() + PATIENCE;
     while Instant::now() < until {
         let step = arena.rng.pick(&["note-write", "batch-written", "tail-moved", "live-renamed", "note-written"]);
-        let crash = format!("{step}:{}", arena.rng.range(1, 30));
+        let crash = format!("{step}:{}", arena.rng.range(1, 8));
         round.spawn(|_| {}, Some(&crash))?;
-        round.wait_for(Duration::from_secs(1), Round::reap);
+        round.wait_for(Duration::from_millis(500), Round::reap);
+        // Who does not get to its step must not stay and compete with the heir.
+        while let Some(index) = (0..round.children.len()).find(|i| round.pid(*i) != heir) {
+            round.kill(index);
+        }
         // A newcomer in the dead one's slot would be its successor; the heir needs a moment to find out.
         round.wait_for(Duration::from_millis(40), |round| round.reap() || round.children.is_empty());
         if !(0..round.children.len()).any(|i| round.pid(i) == heir) {

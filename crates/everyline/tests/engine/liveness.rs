@@ -183,9 +183,10 @@ fn processes_killed_at_random_instants_leave_every_acknowledged_record_once_and_
 #[test]
 fn nobody_is_kept_at_work_by_the_records_of_others() {
     let dir = Dir::new();
-    // Rotation every few records: writing is slower than logging, so whoever writes always finds more to write.
-    let builder = dir.builder().ring_bytes(8 << 10).overflow_bytes(256 << 10).full(Full::Block).max_bytes(20_000);
-    let builder = builder.naming(Naming::Dated).keep(Some(300));
+    // Every rotation shifts 600 archives: writing is slower than logging, so whoever writes always finds more to write.
+    (1..=600).for_each(|n| std::fs::write(dir.file(&format!("app.log.{n}")), "").unwrap());
+    let builder = dir.builder().ring_bytes(8 << 10).overflow_bytes(256 << 10).full(Full::Block);
+    let builder = builder.max_bytes(20_000).keep(Some(600));
     let shared = Shared::new();
     let children: Vec<_> = (0..3)
         .map(|writer| {

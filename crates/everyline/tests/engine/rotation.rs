@@ -29,6 +29,23 @@ fn files_are_filled_up_to_max_bytes_and_never_beyond() {
 }
 
 #[test]
+fn the_limit_counts_what_is_in_the_file_whoever_put_it_there_or_took_it_away() {
+    let dir = Dir::new();
+    let log = dir.builder().max_bytes(1000).keep(Some(100)).open().unwrap();
+    let tick = || std::thread::sleep(Duration::from_millis(20)); // the path is looked at every 10 ms
+    (0..8).for_each(|seq| log.append(&record(1, seq, 100)).unwrap());
+    std::fs::File::options().write(true).open(dir.log()).unwrap().set_len(0).unwrap();
+    tick();
+    (8..16).for_each(|seq| log.append(&record(1, seq, 100)).unwrap());
+    assert_eq!((size(&dir, "app.log"), dir.names().len()), (800, 1), "emptied by somebody: room for ten again");
+    std::io::Write::write_all(&mut std::fs::File::options().append(true).open(dir.log()).unwrap(), &[b'\n'; 150])
+        .unwrap();
+    tick();
+    log.append(&record(1, 16, 100)).unwrap();
+    assert_eq!((size(&dir, "app.log.1"), size(&dir, "app.log")), (950, 100), "filled up by somebody");
+}
+
+#[test]
 fn a_record_larger_than_the_limit_has_a_file_of_its_own() {
     let dir = Dir::new();
     let log = dir.builder().max_bytes(1000).keep(Some(100)).open().unwrap();
@@ -220,7 +237,7 @@ fn size_and_time_rotate_the_same_log() {
 fn the_new_live_file_has_mode_and_owner_of_the_old_one() {
     let dir = Dir::new();
     std::fs::write(dir.log(), "old\n").unwrap();
-    std::fs::set_permissions(dir.log(), std::fs::Permissions::from_mode(0o640)).unwrap();
+    std::fs::set_permissions(dir.log(), std::fs::Permissions::from_mode(0o666)).unwrap();
     if is_root() {
         std::os::unix::fs::chown(dir.log(), Some(65_534), Some(65_533)).unwrap();
     } else {
@@ -231,7 +248,7 @@ fn the_new_live_file_has_mode_and_owner_of_the_old_one() {
     log.rotate().unwrap();
     let after = std::fs::metadata(dir.log()).unwrap();
     assert_ne!(before.ino(), after.ino());
-    assert_eq!((after.mode() & 0o7777, after.uid(), after.gid()), (0o640, before.uid(), before.gid()));
+    assert_eq!((after.mode() & 0o7777, after.uid(), after.gid()), (0o666, before.uid(), before.gid()));
 }
 
 #[test]
