@@ -75,7 +75,7 @@ impl Rival {
         if matches!(self, Self::RotatingWriteThrough | Self::RotatingDeferred) {
             builder = builder.max_bytes(ROTATE_BYTES);
         }
-        builder.open().map(Log::Everyline).map_err(|e| e.to_string())
+        builder.open().map(|log| Log::Everyline(Box::new(log))).map_err(|e| e.to_string())
     }
 }
 
@@ -95,7 +95,7 @@ pub enum Log {
     /// See [`Rival::Flock`].
     Flock(File),
     /// everyline.
-    Everyline(Appender),
+    Everyline(Box<Appender>),
 }
 
 impl Log {
@@ -122,7 +122,7 @@ impl Log {
     /// If they cannot be brought there.
     pub fn flush(&self) {
         if let Self::Everyline(log) = self {
-            log.flush().expect("flush");
+            Appender::flush(log).expect("flush");
         }
     }
 

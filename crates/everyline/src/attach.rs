@@ -130,6 +130,8 @@ fn check_target(log: &Log, inherits: bool) -> Result<()> {
         }
         // The journal is of no use to a process that cannot write the log; better to hear it now.
         Ok(_) => match os::open_at(log.directory.fd(), &log.name, OFlags::RDWR | OFlags::APPEND, 0) {
+            // Rotated away since: whoever is at it makes a new one.
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
             Err(e) if !(e.raw_os_error() == Some(libc::EACCES) && inherits) => Err(Error::os("open log", &log.path, e)),
             _ => Ok(()),
         },

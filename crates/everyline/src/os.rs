@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, StatxAttributes, StatxFlags};
 use rustix::time::ClockId;
@@ -13,12 +13,19 @@ use crate::protocol::env::{FileId, Meta};
 /// Descriptors that stay open are moved above the range that programs use and close by number.
 const HIGH: RawFd = 512;
 
+/// Who took each number over last. A number that was closed under one handle may be given to the next one, for the same
+/// file: then only the next one may close it.
+static OWNERS: [AtomicU64; 4096] = [const { AtomicU64::new(0) }; 4096];
+/// Handles so far.
+static HANDLES: AtomicU64 = AtomicU64::new(0);
+
 /// A descriptor that others may close under us: daemonizers close every number they do not know. It is closed on drop
-/// only if it still is the file it was.
+/// only if it still is the file it was, and was not taken over anew meanwhile.
 #[derive(Debug)]
 pub struct Handle {
     raw: RawFd,
     id: (u64, u64),
+    serial: u64,
 }
 
 impl Handle {
@@ -27,7 +34,11 @@ impl Handle {
         let id = device_and_inode(&fd)?;
         // Fails where the limit of descriptors is low: then the number stays as it is.
         let fd = rustix::io::fcntl_dupfd_cloexec(&fd, HIGH).unwrap_or(fd);
-        Ok(Self { raw: fd.into_raw_fd(), id })
+        let (raw, serial) = (fd.into_raw_fd(), HANDLES.fetch_add(1, Ordering::Relaxed) + 1);
+        if let Some(owner) = OWNERS.get(raw as usize) {
+            owner.store(serial, Ordering::Relaxed);
+        }
+        Ok(Self { raw, id, serial })
     }
 
     /// The descriptor as it was taken over, checked or not. Its number may mean another file by now: use
@@ -50,13 +61,13 @@ impl Handle {
 
     /// True if the number means that file now, whoever opened it.
     pub fn is_the_file(raw: RawFd, id: (u64, u64)) -> bool {
-        raw >= 0 && std::mem::ManuallyDrop::new(Self { raw, id }).is_intact()
+        raw >= 0 && std::mem::ManuallyDrop::new(Self { raw, id, serial: 0 }).is_intact()
     }
 
     /// A copy of a descriptor that a parent process had open, if it is a file of that identity.
     pub fn copy_of(raw: RawFd, id: (u64, u64)) -> Option<Self> {
         // Not ours to close, whatever it is by now.
-        let theirs = std::mem::ManuallyDrop::new(Self { raw, id });
+        let theirs = std::mem::ManuallyDrop::new(Self { raw, id, serial: 0 });
         if raw < 0 || !theirs.is_intact() {
             return None;
         }
@@ -71,7 +82,8 @@ impl Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        if self.is_intact() {
+        let is_owner = OWNERS.get(self.raw as usize).is_none_or(|o| o.load(Ordering::Relaxed) == self.serial);
+        if is_owner && self.is_intact() {
             // SAFETY: the number is the file we opened, and this is the only owner.
             drop(unsafe { <OwnedFd as std::os::fd::FromRawFd>::from_raw_fd(self.raw) });
         }

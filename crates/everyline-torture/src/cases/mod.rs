@@ -56,6 +56,7 @@ pub struct Arena {
     /// Not the first file system of this run.
     pub second_ground: bool,
     pub total: Total,
+    keep: bool,
     next: u32,
 }
 
@@ -78,7 +79,18 @@ impl Arena {
     pub fn new(directory: PathBuf, rng: Rng, run: &Run, time: Duration, second_ground: bool) -> Self {
         let (until, stop) = (Instant::now() + time, Duration::from_secs(run.stop_seconds));
         let (processes, mounts) = (run.processes.max(2), run.mounts);
-        Self { directory, rng, processes, stop, until, mounts, second_ground, total: Total::default(), next: 0 }
+        Self {
+            directory,
+            rng,
+            processes,
+            stop,
+            until,
+            mounts,
+            second_ground,
+            total: Total::default(),
+            keep: run.keep,
+            next: 0,
+        }
     }
 
     /// True while there is time for another round. The first one always takes place.
@@ -107,7 +119,7 @@ impl Arena {
     pub fn close(&mut self, round: Round, expect: Expect) -> io::Result<()> {
         let directory = round.dir.clone();
         let outcome = round.finish(expect)?;
-        if outcome.found.damage.is_empty() {
+        if outcome.found.damage.is_empty() && !self.keep {
             fs::remove_dir_all(&directory)?;
         }
         self.add(directory, outcome);

@@ -1,6 +1,7 @@
 //! Root parents whose children give root up, and users who share a log.
 
 use std::os::unix::fs::PermissionsExt;
+use std::time::{Duration, Instant};
 
 use everyline::{Appender, ErrorKind, Fsync};
 
@@ -10,11 +11,12 @@ const NOBODY: u32 = 65_534;
 
 /// Gives root up for good.
 fn become_user(user: u32) {
-    // SAFETY: system calls that change this child's credentials only.
+    // The system calls themselves: the functions of libc would look for other threads to change with this one.
+    // SAFETY: system calls that change the credentials of this child, which has one thread.
     unsafe {
-        assert_eq!(libc::setgroups(0, std::ptr::null()), 0);
-        assert_eq!(libc::setgid(user), 0);
-        assert_eq!(libc::setuid(user), 0);
+        assert_eq!(libc::syscall(libc::SYS_setgroups, 0, std::ptr::null::<u32>()), 0);
+        assert_eq!(libc::syscall(libc::SYS_setgid, user), 0);
+        assert_eq!(libc::syscall(libc::SYS_setuid, user), 0);
     }
 }
 
@@ -127,6 +129,41 @@ fn records_of_such_a_child_arrive_after_root_has_rotated_the_log() {
     child.join();
     let seen = crate::support::seen(&dir.all());
     assert_eq!(seen.writers[&1], (0..60).collect::<Vec<_>>());
+}
+
+#[test]
+fn such_a_child_that_can_no_longer_write_does_not_hold_up_those_who_can() {
+    let Some(dir) = root_dir() else { return };
+    let log = dir.open();
+    log.append(&record(0, 0, 60)).unwrap();
+    let shared = Shared::new();
+    let child = fork(|| {
+        become_user(NOBODY);
+        let mut seq = 0;
+        while shared.get(0) == 0 {
+            log.append(&record(1, seq, 60)).unwrap();
+            seq += 1;
+            shared.set(1, seq);
+            std::thread::sleep(Duration::from_micros(200));
+        }
+    });
+    until("the child to log", || shared.get(1) > 0);
+    log.rotate().unwrap();
+    let first = shared.get(1);
+    let mut slowest = Duration::ZERO;
+    for seq in 1..100 {
+        let started = Instant::now();
+        log.append(&record(0, seq, 60)).unwrap();
+        log.flush().unwrap();
+        slowest = slowest.max(started.elapsed());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(shared.get(1) > first, "the child logged all the time");
+    shared.set(0, 1);
+    child.join();
+    assert!(slowest < Duration::from_millis(300), "root waited {slowest:?} for a child that may not open the log");
+    log.close().unwrap();
+    assert_exactly(&dir.all(), [(0, 100), (1, shared.get(1))]);
 }
 
 #[test]
