@@ -2,8 +2,8 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use rustix::fs::{AtFlags, FallocateFlags, Gid, Mode, OFlags, RenameFlags, Uid};
 use rustix::thread::futex;
@@ -50,7 +50,18 @@ impl Real {
     pub fn new(log: Log, place: Place, control: ControlFile, claim: Claim, heirloom: u64) -> Self {
         let slots: Box<[OnceLock<Slot>]> = (0..SLOTS).map(|_| OnceLock::new()).collect();
         let _ = slots[usize::from(claim.index)].set(claim.slot);
-        Self { log, place, control, me: claim.index, slots, _lock: claim.lock, heirloom, overflow: ForkCell::new(), lost: AtomicBool::new(false), watched_ms: AtomicU64::new(0) }
+        Self {
+            log,
+            place,
+            control,
+            me: claim.index,
+            slots,
+            _lock: claim.lock,
+            heirloom,
+            overflow: ForkCell::new(),
+            lost: AtomicBool::new(false),
+            watched_ms: AtomicU64::new(0),
+        }
     }
 
     /// The overflow file of this process; made if `create` says so.
@@ -155,10 +166,9 @@ impl Env for Real {
         match self.map(slot) {
             Ok(_) => true,
             // No such slot, or its bytes are not those of a slot of this journal.
-            Err(e) => matches!(
-                e.kind(),
-                io::ErrorKind::NotFound | io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof
-            ),
+            Err(e) => {
+                matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof)
+            }
         }
     }
 
@@ -206,6 +216,10 @@ impl Env for Real {
 
     fn coarse_ms(&self) -> u64 {
         os::coarse_ms()
+    }
+
+    fn make_room(&self) {
+        std::thread::sleep(std::time::Duration::from_millis(1));
     }
 
     fn log(&self) -> &str {

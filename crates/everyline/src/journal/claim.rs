@@ -106,10 +106,10 @@ fn try_claim(place: &Place, control: &ControlFile, pinned: bool, index: u16) -> 
 pub fn mapping_keeps_lock(place: &Place) -> Result<bool> {
     let name = format!("probe-{}-{:x}", std::process::id(), os::wall_ns());
     let test = || -> io::Result<bool> {
-        let fd = make_file(place, &name)?;
-        write_zeros(&fd, 4096)?;
-        os::try_flock(&fd, true)?;
-        let _map = Map::shared(&fd, 4096, true)?;
+        let fd = Transient::new(make_file(place, &name)?)?;
+        write_zeros(fd.fd(), 4096)?;
+        os::try_flock(fd.fd(), true)?;
+        let _map = Map::shared(fd.fd(), 4096, true)?;
         drop(fd);
         let second = os::open_at(place.shared.fd(), &name, OFlags::RDWR, 0)?;
         Ok(!os::try_flock(&second, true)?)

@@ -97,9 +97,13 @@ impl ControlFile {
             let control = view(&map);
             match judge(&control.identity, fd.fd(), log).map_err(fail("stat journal"))? {
                 Verdict::Good => {}
-                Verdict::HalfBuilt => {
+                Verdict::HalfBuilt if started.elapsed() < PATIENCE => {
                     std::thread::sleep(Duration::from_millis(1));
                     continue;
+                }
+                Verdict::HalfBuilt => {
+                    let hint = "it is half built, and its builder is in the way; is that process stopped?";
+                    return Err(Error::new(ErrorKind::TimedOut, "open journal", &path, hint));
                 }
                 Verdict::Aside(why) => {
                     place.set_aside(why).map_err(fail("set aside journal"))?;

@@ -22,6 +22,8 @@ pub const BEAT_MS: u64 = 8;
 const PATH_CHECK_MS: u64 = 10;
 /// A dead holder is probed for at most this often by one process.
 const PROBE_MS: u64 = 5;
+/// One call works this long for others. Then it makes room for them to do it themselves.
+const SPELL_MS: u64 = 12;
 /// Back-off after a failed write: from, to.
 const RETRY_MS: (u64, u64) = (10, 1000);
 /// Back-off after a failed rotation.
@@ -94,6 +96,13 @@ pub struct Failure {
 }
 
 impl Failure {
+    /// True for what stands in the way of this process and of no other: rights it gave up, descriptors it ran out of.
+    /// Others must not wait for it.
+    fn is_own(&self) -> bool {
+        let own = [libc::EACCES, libc::EPERM, libc::ESTALE, libc::EBADF, libc::EMFILE, libc::ENFILE, libc::ENOMEM];
+        self.operation == Operation::Open && own.contains(&self.errno)
+    }
+
     pub(super) fn new(operation: Operation) -> impl Fn(io::Error) -> Self {
         move |e| Self { operation, errno: e.raw_os_error().unwrap_or(libc::EIO) }
     }
@@ -118,6 +127,8 @@ pub struct Committer<E: Env> {
     gatherer: Gatherer,
     batch: Batch,
     probed_ms: u64,
+    /// Until when this process does not try again after a failure that is its own, how long that was, and its errno.
+    own_trouble: (u64, u64, i32),
     descriptor_checked_ms: u64,
     /// Records and bytes committed by this committer, for `recover`.
     pub committed: (u64, u64),
@@ -136,6 +147,7 @@ impl<E: Env> Committer<E> {
             gatherer: Gatherer::default(),
             batch: Batch::default(),
             probed_ms: 0,
+            own_trouble: (0, 0, 0),
             descriptor_checked_ms: 0,
             committed: (0, 0),
             corrupt_slots: 0,
@@ -160,6 +172,7 @@ impl<E: Env> Committer<E> {
     /// LOOK: commits what is published, if nobody else does.
     pub fn look(&mut self, env: &E, effort: Effort) -> Looked {
         let control = env.control();
+        let since_ms = env.coarse_ms();
         loop {
             let seen = control.lease.load();
             let now = env.coarse_ms();
@@ -182,6 +195,9 @@ impl<E: Env> Committer<E> {
                     };
                     Some(dead)
                 }
+                State::Free | State::Pending(_) if effort != Effort::Force && now < self.own_trouble.0 => {
+                    return Looked::Failed(self.own_trouble.2);
+                }
                 State::Free | State::Pending(_) if waits => {
                     return Looked::Failed(control.trouble.last_error.load(Ordering::Relaxed) as u32 as i32);
                 }
@@ -198,7 +214,7 @@ impl<E: Env> Committer<E> {
             let Some(held) = self.acquire(env, seen) else { continue };
             drop(proof);
             env.step(Step::Acquired);
-            if let Some(end) = self.run(env, seen, held, effort, now) {
+            if let Some(end) = self.run(env, seen, held, effort, (since_ms, now)) {
                 return end;
             }
         }
@@ -233,7 +249,14 @@ impl<E: Env> Committer<E> {
     }
 
     /// A3 and A4, then LOOP, then RELEASE or YIELD. `None`: look again.
-    fn run(&mut self, env: &E, seen: Word, held: Word, effort: Effort, now_ms: u64) -> Option<Looked> {
+    fn run(
+        &mut self,
+        env: &E,
+        seen: Word,
+        held: Word,
+        effort: Effort,
+        (since_ms, now_ms): (u64, u64),
+    ) -> Option<Looked> {
         let control = env.control();
         control.beat.store(now_ms, Ordering::Relaxed);
         if seen.state() != State::Free {
@@ -242,6 +265,7 @@ impl<E: Env> Committer<E> {
         }
         match self.work(env, effort) {
             Ok(finished) => {
+                self.own_trouble = (0, 0, 0);
                 env.step(Step::BeforeRelease);
                 control.dirty.put_back(&self.pending);
                 let left = std::mem::take(&mut self.pending);
@@ -250,7 +274,7 @@ impl<E: Env> Committer<E> {
                     debug_assert!(finished);
                     return Some(Looked::Clean);
                 }
-                if effort == Effort::Call { self.leave_or_go_on(env) } else { None }
+                if effort == Effort::Call || !finished { self.leave_or_go_on(env, since_ms) } else { None }
             }
             Err(failure) => Some(self.give_up(env, held, &failure)),
         }
@@ -258,8 +282,13 @@ impl<E: Env> Committer<E> {
 
     /// The budget rule: after one batch, whoever else wants to may go on. Nobody within 2 us: this process goes on, so
     /// that work is never left without somebody in a log call.
-    fn leave_or_go_on(&self, env: &E) -> Option<Looked> {
+    /// After a spell of it the wait is long enough for others to wake and take over, or else to publish nothing new: so
+    /// nobody is kept at work for ever by those who log faster than one process can write.
+    fn leave_or_go_on(&self, env: &E, since_ms: u64) -> Option<Looked> {
         let control = env.control();
+        if env.coarse_ms().wrapping_sub(since_ms) >= SPELL_MS {
+            env.make_room();
+        }
         for _ in 0..40 {
             std::hint::spin_loop();
             if control.lease.load().state() != State::Free {
@@ -281,6 +310,7 @@ impl<E: Env> Committer<E> {
         self.refresh_settings(env)?;
         let control = env.control();
         let mut batches = 0;
+        let started = env.coarse_ms();
         loop {
             control.dirty.take(&mut self.pending);
             env.step(Step::Swept);
@@ -294,7 +324,7 @@ impl<E: Env> Committer<E> {
             let now = env.coarse_ms();
             control.beat.store(now, Ordering::Relaxed);
             self.check_file_at(env, now)?;
-            if effort == Effort::Call && batches == 1 {
+            if batches > 0 && (effort == Effort::Call || now.wrapping_sub(started) >= SPELL_MS) {
                 return Ok(false);
             }
             batches += self.commit_one(env, now)?;
@@ -356,9 +386,15 @@ impl<E: Env> Committer<E> {
     fn give_up(&mut self, env: &E, held: Word, failure: &Failure) -> Looked {
         let control = env.control();
         let trouble = &control.trouble;
-        let wait = trouble.retry_wait_ms.load(Ordering::Relaxed).saturating_mul(2).clamp(RETRY_MS.0, RETRY_MS.1);
-        trouble.retry_wait_ms.store(wait, Ordering::Relaxed);
-        trouble.retry_at_ms.store(env.coarse_ms() + wait, Ordering::Relaxed);
+        let longer = |wait: u64| wait.saturating_mul(2).clamp(RETRY_MS.0, RETRY_MS.1);
+        if failure.is_own() {
+            let wait = longer(self.own_trouble.1);
+            self.own_trouble = (env.coarse_ms() + wait, wait, failure.errno);
+        } else {
+            let wait = longer(trouble.retry_wait_ms.load(Ordering::Relaxed));
+            trouble.retry_wait_ms.store(wait, Ordering::Relaxed);
+            trouble.retry_at_ms.store(env.coarse_ms() + wait, Ordering::Relaxed);
+        }
         record_failure(control, failure);
         // What was taken but not written may stand in any ring.
         self.pending.fill(control.wishes.high_water.load(Ordering::Acquire) as usize);

@@ -84,7 +84,8 @@ impl<E: Env> Committer<E> {
         let log = env.log();
         match self.settings.naming {
             Naming::Numbered => {
-                let keep = self.settings.keep.unwrap_or(1);
+                // No count: only by `rotate()` on a log that does not rotate by itself. Then none is dropped.
+                let keep = self.settings.keep.unwrap_or(99_999);
                 let names = env.list()?;
                 let gap = match rotation::first_gap(log, names.iter().map(String::as_str), keep) {
                     Some(gap) => gap,

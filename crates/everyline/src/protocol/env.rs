@@ -92,6 +92,8 @@ pub trait Env {
     fn now_ns(&self) -> u64;
     /// Monotonic clock of a few ms resolution, ms; equal in all processes of one machine.
     fn coarse_ms(&self) -> u64;
+    /// Lets others run for a moment, with the lease free.
+    fn make_room(&self) {}
 
     /// Base name of the log.
     fn log(&self) -> &str;
