@@ -275,7 +275,8 @@ impl Appender {
     /// # Errors
     /// `NotRotatable` without a journal; `TimedOut`.
     pub fn rotate(&self) -> Result<()> {
-        let refuse = || Error::new(ErrorKind::NotRotatable, "rotate", &self.path, "there is no journal for this target");
+        let refuse =
+            || Error::new(ErrorKind::NotRotatable, "rotate", &self.path, "there is no journal for this target");
         self.on_engine(|engine| engine.wish(true), |_| Err(refuse()))
     }
 
@@ -360,7 +361,12 @@ impl Appender {
     }
 
     fn unsettled(&self, operation: &'static str) -> Error {
-        Error::new(ErrorKind::JournalUnsettled, operation, &self.path, "its journal is removed or replaced again and again")
+        Error::new(
+            ErrorKind::JournalUnsettled,
+            operation,
+            &self.path,
+            "its journal is removed or replaced again and again",
+        )
     }
 
     fn with_plain(&self, act: impl FnOnce(&mut Plain) -> Result<()>) -> Result<()> {

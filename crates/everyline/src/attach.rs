@@ -106,7 +106,12 @@ fn enter(log: Log, options: &Options) -> Result<(Real, bool)> {
         check_engines_apart(&real)?;
         return Ok((real, first));
     }
-    Err(Error::new(ErrorKind::JournalUnsettled, "attach to", &path, "its journal is being built and removed all the time"))
+    Err(Error::new(
+        ErrorKind::JournalUnsettled,
+        "attach to",
+        &path,
+        "its journal is being built and removed all the time",
+    ))
 }
 
 /// A process that could not attach leaves nothing behind that nobody uses.
@@ -239,7 +244,8 @@ pub fn has_undelivered(place: &Place, words: &Control) -> bool {
         return false;
     }
     // Another layout, another architecture: not ours to judge, so it is kept.
-    if !is(&identity.version, LAYOUT_VERSION) || !is(&identity.byte_order, BYTE_ORDER) || !is(&identity.incompatible, 0) {
+    if !is(&identity.version, LAYOUT_VERSION) || !is(&identity.byte_order, BYTE_ORDER) || !is(&identity.incompatible, 0)
+    {
         return true;
     }
     if words.lease.load().state() != State::Free {
@@ -251,14 +257,17 @@ pub fn has_undelivered(place: &Place, words: &Control) -> bool {
         return false;
     }
     let uuid = load2(&words.identity.uuid);
-    (0..high).filter_map(|slot| map_slot(place, uuid, ring_bytes, slot, false).ok()).any(|slot| backlog(&slot) != (0, 0))
+    (0..high)
+        .filter_map(|slot| map_slot(place, uuid, ring_bytes, slot, false).ok())
+        .any(|slot| backlog(&slot) != (0, 0))
 }
 
 /// Ring and overflow bytes that are published and not taken.
 pub fn backlog(slot: &Slot) -> (u64, u64) {
     let words = slot.header();
     let ring = words.producer.head.load(Ordering::Acquire).wrapping_sub(words.consumer.tail.load(Ordering::Acquire));
-    let over = words.producer.over_len.load(Ordering::Acquire).wrapping_sub(words.consumer.over_tail.load(Ordering::Acquire));
+    let over =
+        words.producer.over_len.load(Ordering::Acquire).wrapping_sub(words.consumer.over_tail.load(Ordering::Acquire));
     (ring, over)
 }
 

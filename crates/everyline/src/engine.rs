@@ -10,7 +10,6 @@ use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-
 use crate::attach::Leaving;
 use crate::deferred::Thread;
 use crate::error::{Error, ErrorKind, Result};
@@ -246,7 +245,8 @@ impl Engine {
             if let Attempt::Done(mark) = self.try_ring(&mut ring, frame, record) {
                 return Ok(mark);
             }
-            let overflow = never_fits || stuck || started.elapsed() >= RING_PATIENCE.min(self.options.wait) || !ring.may_drain();
+            let overflow =
+                never_fits || stuck || started.elapsed() >= RING_PATIENCE.min(self.options.wait) || !ring.may_drain();
             if overflow && let Attempt::Done(mark) = self.try_overflow(&mut ring, frame, record) {
                 return Ok(mark);
             }
@@ -319,7 +319,8 @@ impl Engine {
     /// Time to wake the background thread before its nap is over.
     pub(crate) fn ring_is_half_full(&self) -> bool {
         let words = self.env.own().header();
-        let used = words.producer.head.load(Ordering::Relaxed).wrapping_sub(words.consumer.tail.load(Ordering::Relaxed));
+        let used =
+            words.producer.head.load(Ordering::Relaxed).wrapping_sub(words.consumer.tail.load(Ordering::Relaxed));
         used > self.env.own().ring_bytes() / 2
     }
 
@@ -400,7 +401,10 @@ impl Engine {
         if let Err(e) = result {
             // The kernel reports it once and forgets: never tried again on this file. The next holder cuts a new one.
             words.synced.failed.store(1, Ordering::Release);
-            record_failure(words, &Failure { operation: Operation::Sync, errno: e.raw_os_error().unwrap_or(libc::EIO) });
+            record_failure(
+                words,
+                &Failure { operation: Operation::Sync, errno: e.raw_os_error().unwrap_or(libc::EIO) },
+            );
             return Err(fail(e).with_hint("records of the last moments may not be on disk; a new file is started"));
         }
         words.synced.upto.store(position(epoch, end), Ordering::Release);

@@ -56,7 +56,12 @@ impl Error {
         Self::build(ErrorKind::Os, operation, Some(path.as_ref()), Some(source.into()), None)
     }
 
-    pub(crate) fn new(kind: ErrorKind, operation: &'static str, path: impl AsRef<Path>, hint: impl Into<String>) -> Self {
+    pub(crate) fn new(
+        kind: ErrorKind,
+        operation: &'static str,
+        path: impl AsRef<Path>,
+        hint: impl Into<String>,
+    ) -> Self {
         Self::build(kind, operation, Some(path.as_ref()), None, Some(hint.into()))
     }
 
@@ -140,10 +145,7 @@ mod tests {
         let e = Error::os("open log", "/var/log/a.log", io::Error::from_raw_os_error(libc::EACCES))
             .with_hint("make it writable for this user");
         let text = e.to_string();
-        assert_eq!(
-            text,
-            "open log /var/log/a.log: Permission denied (os error 13): make it writable for this user"
-        );
+        assert_eq!(text, "open log /var/log/a.log: Permission denied (os error 13): make it writable for this user");
         assert_eq!(e.raw_os_error(), Some(libc::EACCES));
         assert_eq!(io::Error::from(e).kind(), io::ErrorKind::PermissionDenied);
     }

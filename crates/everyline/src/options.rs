@@ -111,7 +111,10 @@ impl Options {
     /// [`InvalidOption`](crate::ErrorKind::InvalidOption), naming the option, what was given and what is expected.
     pub fn check(&self) -> Result<()> {
         if self.max_bytes == Some(0) {
-            return Err(Error::option("max_bytes", "0 bytes hold no record; give a size, or leave it out for no rotation by size"));
+            return Err(Error::option(
+                "max_bytes",
+                "0 bytes hold no record; give a size, or leave it out for no rotation by size",
+            ));
         }
         if !self.ring_bytes.is_power_of_two() || !(RING_BYTES_MIN..=RING_BYTES_MAX).contains(&self.ring_bytes) {
             return Err(Error::option(
@@ -122,7 +125,10 @@ impl Options {
         if self.overflow_bytes < self.ring_bytes {
             return Err(Error::option(
                 "overflow_bytes",
-                format!("{} is less than the ring ({} bytes); the default is 64 MiB", self.overflow_bytes, self.ring_bytes),
+                format!(
+                    "{} is less than the ring ({} bytes); the default is 64 MiB",
+                    self.overflow_bytes, self.ring_bytes
+                ),
             ));
         }
         if self.naming == Naming::Numbered && self.rotates() && !matches!(self.keep, Some(1..=99_999)) {
@@ -132,7 +138,10 @@ impl Options {
             ));
         }
         if self.keep == Some(0) {
-            return Err(Error::option("keep", "0 would delete every rotated file; give 1 or more, or leave it out to keep all"));
+            return Err(Error::option(
+                "keep",
+                "0 would delete every rotated file; give 1 or more, or leave it out to keep all",
+            ));
         }
         if self.wait > Duration::from_secs(24 * 3600) {
             return Err(Error::option("wait", "the bound must be at most one day; use the policy `Block` to wait on"));

@@ -10,8 +10,16 @@ use rustix::time::ClockId;
 
 use crate::protocol::env::{FileId, Meta};
 
-/// Descriptors that stay open are moved above the range that programs use and close by number.
+/// Descriptors that stay open are moved above the range that programs use and close by number: to no fixed place, so
+/// that a program which closes all and opens its own files does not get the number of the log within the few
+/// milliseconds in which that would go unnoticed.
 const HIGH: RawFd = 512;
+const HIGH_SPREAD: RawFd = 384;
+
+/// A number from which the next descriptor is looked for.
+fn somewhere_high() -> RawFd {
+    HIGH + (wall_ns() as RawFd & RawFd::MAX) % HIGH_SPREAD
+}
 
 /// Who took each number over last. A number that was closed under one handle may be given to the next one, for the same
 /// file: then only the next one may close it.
@@ -33,7 +41,7 @@ impl Handle {
     pub fn new(fd: OwnedFd) -> io::Result<Self> {
         let id = device_and_inode(&fd)?;
         // Fails where the limit of descriptors is low: then the number stays as it is.
-        let fd = rustix::io::fcntl_dupfd_cloexec(&fd, HIGH).unwrap_or(fd);
+        let fd = rustix::io::fcntl_dupfd_cloexec(&fd, somewhere_high()).unwrap_or(fd);
         let (raw, serial) = (fd.into_raw_fd(), HANDLES.fetch_add(1, Ordering::Relaxed) + 1);
         if let Some(owner) = OWNERS.get(raw as usize) {
             owner.store(serial, Ordering::Relaxed);
@@ -71,7 +79,7 @@ impl Handle {
         if raw < 0 || !theirs.is_intact() {
             return None;
         }
-        Self::new(rustix::io::fcntl_dupfd_cloexec(theirs.fd(), HIGH).ok()?).ok()
+        Self::new(rustix::io::fcntl_dupfd_cloexec(theirs.fd(), 0).ok()?).ok()
     }
 
     /// Device and inode it was taken for.
@@ -142,11 +150,8 @@ pub fn close_transient() {
 
 /// Tries to lock a file. `Ok(false)`: somebody else has it.
 pub fn try_flock(fd: impl AsFd, exclusive: bool) -> io::Result<bool> {
-    let operation = if exclusive {
-        FlockOperation::NonBlockingLockExclusive
-    } else {
-        FlockOperation::NonBlockingLockShared
-    };
+    let operation =
+        if exclusive { FlockOperation::NonBlockingLockExclusive } else { FlockOperation::NonBlockingLockShared };
     match rustix::fs::flock(fd, operation) {
         Ok(()) => Ok(true),
         Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::INTR) => Ok(false),
@@ -262,8 +267,7 @@ pub fn random_id() -> io::Result<[u64; 2]> {
 
 fn parse_uuid(text: &str) -> [u64; 2] {
     let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
-    let half = |range: std::ops::Range<usize>| {
-        digits.get(range).and_then(|d| u64::from_str_radix(d, 16).ok()).unwrap_or(0)
-    };
+    let half =
+        |range: std::ops::Range<usize>| digits.get(range).and_then(|d| u64::from_str_radix(d, 16).ok()).unwrap_or(0);
     [half(0..16), half(16..32)]
 }

@@ -101,7 +101,9 @@ impl Plain {
         match self.open_path() {
             Ok(fd) => self.file = Some(Handle::new(fd)?),
             // A worker that may not open the log goes on in what its parent had open.
-            Err(e) if e.kind() == io::ErrorKind::PermissionDenied && self.file.as_ref().is_some_and(Handle::is_intact) => {}
+            Err(e)
+                if e.kind() == io::ErrorKind::PermissionDenied && self.file.as_ref().is_some_and(Handle::is_intact) => {
+            }
             Err(e) => return Err(e),
         }
         Ok(())
@@ -148,7 +150,11 @@ fn descriptor(path: &Path) -> Option<i32> {
 pub fn is_degradable(error: &Error) -> bool {
     match error.kind() {
         ErrorKind::Os => error.raw_os_error() != Some(libc::ENOENT) && error.raw_os_error() != Some(libc::ENOTDIR),
-        ErrorKind::UnsupportedFileSystem | ErrorKind::ForeignJournal | ErrorKind::NoFreeSlot | ErrorKind::TimedOut | ErrorKind::JournalUnsettled => true,
+        ErrorKind::UnsupportedFileSystem
+        | ErrorKind::ForeignJournal
+        | ErrorKind::NoFreeSlot
+        | ErrorKind::TimedOut
+        | ErrorKind::JournalUnsettled => true,
         _ => false,
     }
 }

@@ -122,9 +122,13 @@ mod tests {
     #[test]
     fn settings_survive_the_file() {
         let schedule = Schedule::new(When::Weekday(6), 2).unwrap().utc(true);
-        for fsync in
-            [Fsync::Never, Fsync::OnRotation, Fsync::AtLevel(40), Fsync::Interval(Duration::from_millis(7)), Fsync::Always]
-        {
+        for fsync in [
+            Fsync::Never,
+            Fsync::OnRotation,
+            Fsync::AtLevel(40),
+            Fsync::Interval(Duration::from_millis(7)),
+            Fsync::Always,
+        ] {
             let options = Options {
                 max_bytes: Some(1),
                 schedule: Some(schedule),

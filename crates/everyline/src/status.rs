@@ -234,7 +234,8 @@ pub fn recover(path: &Path) -> Result<Recovered> {
                 return Err(Error::os("recover", path, std::io::Error::from_raw_os_error(errno)));
             }
             Looked::Stuck(slot) => {
-                let hint = format!("the process in slot {slot} holds the writer lease and makes no progress; is it stopped?");
+                let hint =
+                    format!("the process in slot {slot} holds the writer lease and makes no progress; is it stopped?");
                 return Err(Error::new(ErrorKind::TimedOut, "recover", path, hint));
             }
         }

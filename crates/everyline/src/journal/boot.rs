@@ -34,7 +34,9 @@ pub fn settle(place: &Place, control: &Control) -> io::Result<()> {
     {
         slot.note().set_phase(Phase::Idle);
     }
-    for word in [&control.trouble.retry_at_ms, &control.trouble.rotate_retry_at_ms, &control.beat, &control.wishes.moved] {
+    for word in
+        [&control.trouble.retry_at_ms, &control.trouble.rotate_retry_at_ms, &control.beat, &control.wishes.moved]
+    {
         word.store(0, Ordering::Relaxed);
     }
     Ok(())
@@ -72,7 +74,8 @@ fn cut_overflow(place: &Place, index: u16, slot: &Slot) {
         use std::os::unix::fs::FileExt;
         while at < end {
             let mut head = [0; FRAME_HEADER as usize];
-            let Some(frame) = file.read_exact_at(&mut head, at).ok().and_then(|()| Frame::decode(&head, end - at)) else {
+            let Some(frame) = file.read_exact_at(&mut head, at).ok().and_then(|()| Frame::decode(&head, end - at))
+            else {
                 break;
             };
             let mut bytes = vec![0; frame.len as usize];

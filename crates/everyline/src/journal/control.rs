@@ -273,12 +273,15 @@ fn judge(identity: &Identity, fd: BorrowedFd<'_>, log: &Log) -> io::Result<Verdi
              run `everyline recover` of their version, then start again"
         )));
     }
-    if identity.own.iter().map(load).ne(own_id(fd)?) || load2(&identity.log_directory) != <[u64; 2]>::from(log.directory.id())
+    if identity.own.iter().map(load).ne(own_id(fd)?)
+        || load2(&identity.log_directory) != <[u64; 2]>::from(log.directory.id())
     {
         return Ok(Verdict::Aside("copied"));
     }
     let ring = load(&identity.ring_bytes);
-    if !ring.is_power_of_two() || !(RING_BYTES_MIN..=RING_BYTES_MAX).contains(&ring) || load(&identity.slots) != SLOTS as u64
+    if !ring.is_power_of_two()
+        || !(RING_BYTES_MIN..=RING_BYTES_MAX).contains(&ring)
+        || load(&identity.slots) != SLOTS as u64
     {
         return Ok(Verdict::Aside("corrupt"));
     }

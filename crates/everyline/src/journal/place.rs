@@ -79,7 +79,9 @@ impl Log {
         }
         let parent = path.parent().ok_or_else(|| bad("this is not the name of a file"))?;
         let directory = rustix::fs::open(parent, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-            .map_err(|e| Error::os("open directory", parent, e).with_hint("the directory must exist and be readable"))?;
+            .map_err(|e| {
+            Error::os("open directory", parent, e).with_hint("the directory must exist and be readable")
+        })?;
         let directory = Handle::new(directory).map_err(|e| Error::os("stat", parent, e))?;
         Ok(Self { directory, name, path })
     }
@@ -140,7 +142,12 @@ impl Place {
                 os::open_directory(parent.fd(), name).map_err(fail("open journal"))?
             }
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                return Err(Error::new(ErrorKind::NotAttached, "open journal", path, "no process is attached to this log"));
+                return Err(Error::new(
+                    ErrorKind::NotAttached,
+                    "open journal",
+                    path,
+                    "no process is attached to this log",
+                ));
             }
             Err(e) if matches!(e.raw_os_error(), Some(libc::ELOOP | libc::ENOTDIR)) => {
                 let hint = "something else stands where the journal belongs; remove it";

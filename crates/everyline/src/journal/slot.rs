@@ -51,12 +51,8 @@ impl Frame {
     pub fn decode(bytes: &[u8; FRAME_HEADER as usize], room: u64) -> Option<Self> {
         let word = |i: usize| u64::from_ne_bytes(bytes[i * 8..i * 8 + 8].try_into().expect("eight bytes"));
         let first = word(0);
-        let frame = Self {
-            len: first as u32,
-            level: (first >> 48) as u8,
-            stamp: word(1),
-            crc: u32::try_from(word(2)).ok()?,
-        };
+        let frame =
+            Self { len: first as u32, level: (first >> 48) as u8, stamp: word(1), crc: u32::try_from(word(2)).ok()? };
         (first >> 32 & 0xFFFF == FRAME_MARK && frame.span() <= room).then_some(frame)
     }
 }

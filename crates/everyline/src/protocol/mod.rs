@@ -18,9 +18,9 @@ pub mod env;
 pub mod locate;
 #[cfg(not(loom))]
 pub mod resume;
-#[cfg(not(loom))]
-pub mod step;
 #[cfg(all(test, not(loom)))]
 mod sim;
+#[cfg(not(loom))]
+pub mod step;
 #[cfg(all(test, not(loom)))]
 mod tests;
