@@ -21,6 +21,9 @@ RUST_SOURCES := Cargo.toml $(wildcard Cargo.lock) \
 PYTHON_SOURCES := pyproject.toml $(shell find python -name '*.py' -o -name '*.pyi' 2>/dev/null)
 TORTURE := $(wildcard crates/everyline-torture)
 
+# Civil time is compared with CPython 3.13, if there is one: on the PATH, or kept by pyenv.
+export EVERYLINE_PYTHON313 ?= $(shell command -v pyenv >/dev/null && p=$$(pyenv prefix 3.13 2>/dev/null) && echo $$p/bin/python)
+
 export PYO3_PYTHON := $(abspath $(BIN)/python)
 
 .DEFAULT_GOAL := help

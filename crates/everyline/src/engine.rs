@@ -18,10 +18,11 @@ use crate::journal::layout::BUF_BYTES;
 use crate::journal::slot::{FRAME_HEADER, Frame, span};
 use crate::options::{Commit, Fsync, Full, Options};
 use crate::os;
-use crate::protocol::commit::{Committer, Effort, Failure, Looked, Operation, record_failure};
+use crate::protocol::commit::{Committer, Effort, Looked};
 use crate::protocol::env::Env;
 use crate::protocol::lease::State;
 use crate::protocol::step::Step;
+use crate::protocol::trouble::{Failure, Operation, record_failure};
 use crate::real::Real;
 use crate::sync::fence_after_rmw;
 

@@ -16,9 +16,10 @@ use crate::journal::map::Map;
 use crate::journal::place::{Log, Place};
 use crate::options::{Options, RING_BYTES_MAX};
 use crate::os::{self, Handle};
-use crate::protocol::commit::{Effort, Looked, Operation};
+use crate::protocol::commit::{Effort, Looked};
 use crate::protocol::env::Settings;
 use crate::protocol::lease::State;
+use crate::protocol::trouble::Operation;
 
 /// `recover` waits this long for a living holder before it leaves the rest to it.
 const BUSY: Duration = Duration::from_secs(1);

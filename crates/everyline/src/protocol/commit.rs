@@ -4,30 +4,26 @@
 //! before the call is in the file; otherwise it says why not. One [`Committer`] exists per process and log, used under
 //! the process's commit mutex.
 
-use std::io;
 use std::sync::atomic::{Ordering, fence};
 
-use super::batch::{Batch, Gatherer, Policy};
+use super::batch::{Batch, Gatherer};
 use super::dirty::Slots;
-use super::env::{Env, FileId, Meta, Settings};
+use super::env::{Env, FileId, Settings};
 use super::lease::{State, Word};
+use super::live::InForce;
 use super::step::Step;
-use crate::journal::layout::{Control, Note, Phase};
+use super::trouble::{Failure, Operation, record_failure};
+use crate::journal::layout::{Note, Phase};
 use crate::journal::slot::Slot;
-use crate::options::Fsync;
 
 /// A holder without progress for this long may be dead: ask the kernel.
 pub const BEAT_MS: u64 = 8;
-/// The path of the log is looked at this often while records flow.
-const PATH_CHECK_MS: u64 = 10;
 /// A dead holder is probed for at most this often by one process.
 const PROBE_MS: u64 = 5;
 /// One call works this long for others. Then it makes room for them to do it themselves.
 const SPELL_MS: u64 = 12;
 /// Back-off after a failed write: from, to.
 const RETRY_MS: (u64, u64) = (10, 1000);
-/// Back-off after a failed rotation.
-const ROTATE_RETRY_MS: u64 = 1000;
 
 /// How far `look` may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,61 +49,6 @@ pub enum Looked {
     Failed(i32),
 }
 
-/// An operation that failed under the lease; its number stands in the control file for `status`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Operation {
-    /// Opening the log.
-    Open = 1,
-    /// Writing.
-    Write = 2,
-    /// Comparing file and batch.
-    Read = 3,
-    /// Renaming, creating, listing at a rotation.
-    Rotate = 4,
-    /// fsync.
-    Sync = 5,
-    /// Reading an overflow file.
-    Overflow = 6,
-}
-
-impl Operation {
-    /// For people.
-    pub fn name(code: u8) -> &'static str {
-        match code {
-            1 => "open log",
-            2 => "write log",
-            3 => "read log back",
-            4 => "rotate",
-            5 => "fsync",
-            6 => "read overflow file",
-            _ => "none",
-        }
-    }
-}
-
-/// A failure with what was tried.
-#[derive(Debug)]
-pub struct Failure {
-    /// What was tried.
-    pub operation: Operation,
-    /// What the system said.
-    pub errno: i32,
-}
-
-impl Failure {
-    /// True for what stands in the way of this process and of no other: rights it gave up, descriptors it ran out of.
-    /// Others must not wait for it.
-    fn is_own(&self) -> bool {
-        let own = [libc::EACCES, libc::EPERM, libc::ESTALE, libc::EBADF, libc::EMFILE, libc::ENFILE, libc::ENOMEM];
-        self.operation == Operation::Open && own.contains(&self.errno)
-    }
-
-    pub(super) fn new(operation: Operation) -> impl Fn(io::Error) -> Self {
-        move |e| Self { operation, errno: e.raw_os_error().unwrap_or(libc::EIO) }
-    }
-}
-
 /// The log as this process has it open.
 #[derive(Debug)]
 pub struct Open<F> {
@@ -122,14 +63,14 @@ pub struct Open<F> {
 pub struct Committer<E: Env> {
     pub(super) open: Option<Open<E::File>>,
     pub(super) settings: Settings,
-    settings_version: u64,
+    pub(super) settings_version: u64,
     pub(super) pending: Slots,
     gatherer: Gatherer,
     batch: Batch,
     probed_ms: u64,
     /// Until when this process does not try again after a failure that is its own, how long that was, and its errno.
     own_trouble: (u64, u64, i32),
-    descriptor_checked_ms: u64,
+    pub(super) descriptor_checked_ms: u64,
     /// Records and bytes committed by this committer, for `recover`.
     pub committed: (u64, u64),
     /// Slots found with bytes that are no frames.
@@ -408,160 +349,6 @@ impl<E: Env> Committer<E> {
         }
         Looked::Failed(failure.errno)
     }
-
-    /// Opens the live file as the control file knows it, and notices when somebody else has moved it.
-    pub(super) fn check_file(&mut self, env: &E) -> Result<(), Failure> {
-        self.check_file_at(env, env.coarse_ms())
-    }
-
-    fn check_file_at(&mut self, env: &E, now: u64) -> Result<(), Failure> {
-        let control = env.control();
-        let known = load_id(&control.file.id);
-        if let Some(open) = &self.open {
-            let fresh = self.descriptor_checked_ms == now || env.is_still(&open.file, open.id);
-            self.descriptor_checked_ms = now;
-            if open.id == known
-                && fresh
-                && now.wrapping_sub(control.trouble.path_seen_ms.load(Ordering::Relaxed)) < PATH_CHECK_MS
-            {
-                return Ok(());
-            }
-            if !fresh {
-                self.open = None;
-            }
-        }
-        control.trouble.path_seen_ms.store(now, Ordering::Relaxed);
-        env.watch();
-        let failed = Failure::new(Operation::Open);
-        let live = env.lookup(env.log()).map_err(&failed)?;
-        match live {
-            Some(meta) if meta.id == known => {
-                // Others may have appended, or emptied the file.
-                control.file.end.store(meta.size, Ordering::Relaxed);
-                control.file.verified_end.store(meta.size, Ordering::Relaxed);
-                if self.open.as_ref().is_some_and(|o| o.id == known) {
-                    return Ok(());
-                }
-                let old = self.open.take();
-                self.open_live(env, known)?;
-                old.map_or(Ok(()), |old| self.rescue(env, &old))
-            }
-            live => self.adopt(env, live, known),
-        }
-    }
-
-    fn open_live(&mut self, env: &E, id: FileId) -> Result<(), Failure> {
-        let failed = Failure::new(Operation::Open);
-        let file = env.open(env.log()).map_err(&failed)?;
-        let meta = env.meta(&file).map_err(&failed)?;
-        if meta.id != id {
-            // Moved between the two looks; the next check sees what is there now.
-            return Err(Failure { operation: Operation::Open, errno: libc::ESTALE });
-        }
-        self.open = Some(Open { file, id });
-        Ok(())
-    }
-
-    /// The file at the path is not the one in the control file: the first look ever, or a foreign rename or delete.
-    fn adopt(&mut self, env: &E, live: Option<Meta>, known: FileId) -> Result<(), Failure> {
-        let failed = Failure::new(Operation::Open);
-        let file = match live {
-            Some(_) => env.open(env.log()),
-            None => env.create(env.log(), None).or_else(|e| match e.kind() {
-                io::ErrorKind::AlreadyExists => env.open(env.log()),
-                _ => Err(e),
-            }),
-        }
-        .map_err(&failed)?;
-        let meta = env.meta(&file).map_err(&failed)?;
-        let state = &env.control().file;
-        // Not twice: after a death in `store_file`, `verified_end` may be the new file's already.
-        if known != FileId::NONE && load_id(&state.orphan) != known && !has_a_name(env, known) {
-            // Whoever still has the old file open copies what was written after it lost its name, if it was deleted.
-            state.orphan_from.store(state.verified_end.load(Ordering::Relaxed), Ordering::Relaxed);
-            for (word, value) in state.orphan.iter().zip(known.0) {
-                word.store(value, Ordering::Relaxed);
-            }
-        }
-        let old = self.open.take();
-        store_file(env, &meta, env.control().file.rollover_at.load(Ordering::Relaxed));
-        self.open = Some(Open { file, id: meta.id });
-        self.start_schedule(env, Some(&meta));
-        old.map_or(Ok(()), |old| self.rescue(env, &old))
-    }
-
-    /// Settings replaced by another process; also sets up the first rotation by time.
-    fn refresh_settings(&mut self, env: &E) -> Result<(), Failure> {
-        let control = env.control();
-        let version = control.wishes.settings_version.load(Ordering::Acquire);
-        if version != self.settings_version {
-            self.settings = env.settings();
-            self.settings_version = version;
-        }
-        if control.file.rollover_for.load(Ordering::Relaxed) != version.wrapping_add(1) {
-            let live = env.lookup(env.log()).map_err(Failure::new(Operation::Open))?;
-            control.file.rollover_at.store(0, Ordering::Relaxed);
-            self.start_schedule(env, live.as_ref());
-            control.file.rollover_for.store(version.wrapping_add(1), Ordering::Relaxed);
-        }
-        Ok(())
-    }
-
-    /// First rotation by time: one period after the last write to the file that is there (stdlib 3.13), or from now.
-    fn start_schedule(&mut self, env: &E, live: Option<&Meta>) {
-        let file = &env.control().file;
-        if let Some(schedule) = self.settings.schedule
-            && file.rollover_at.load(Ordering::Relaxed) == 0
-        {
-            let now = (env.now_ns() / 1_000_000_000) as i64;
-            let base = live.map_or(now, |m| m.modified_s.min(now));
-            file.rollover_at.store(schedule.next_rollover(base).max(0) as u64, Ordering::Relaxed);
-        }
-    }
-
-    /// `reopen` and `rotate`, asked for by any process.
-    fn wishes(&mut self, env: &E) -> Result<(), Failure> {
-        let control = env.control();
-        let wishes = &control.wishes;
-        let reopen = wishes.reopen.load(Ordering::Acquire);
-        if wishes.reopen_done.load(Ordering::Relaxed) != reopen {
-            control.trouble.path_seen_ms.store(0, Ordering::Relaxed);
-            self.check_file(env)?;
-            wishes.reopen_done.store(reopen, Ordering::Release);
-        }
-        let rotate = wishes.rotate.load(Ordering::Acquire);
-        if wishes.rotate_done.load(Ordering::Relaxed) != rotate {
-            self.check_file(env)?;
-            self.rotate(env, None)?;
-            wishes.rotate_done.store(rotate, Ordering::Release);
-        }
-        if control.synced.failed.load(Ordering::Relaxed) != 0 && self.settings.fsync != Fsync::Never {
-            // After EIO the kernel has forgotten which pages are not on disk: nothing more goes into this file.
-            self.check_file(env)?;
-            self.rotate(env, None)?;
-            control.synced.failed.store(0, Ordering::Relaxed);
-        }
-        Ok(())
-    }
-
-    /// A rotation that did not happen: the record goes into the old file, and it is tried again later. Unless the
-    /// descriptors of this process were closed: then it gives up, attaches anew, and others rotate.
-    pub(super) fn rotation_failed(&self, env: &E, failure: &Failure) -> Result<(), Failure> {
-        if failure.errno == libc::EBADF {
-            return Err(Failure { operation: failure.operation, errno: failure.errno });
-        }
-        let control = env.control();
-        control.trouble.rotate_retry_at_ms.store(env.coarse_ms() + ROTATE_RETRY_MS, Ordering::Relaxed);
-        control.trouble.rotations_failed.fetch_add(1, Ordering::Relaxed);
-        record_failure(control, failure);
-        Ok(())
-    }
-}
-
-/// True if a file still stands in the log's directory, under the log's name or one that begins with it.
-fn has_a_name<E: Env>(env: &E, id: FileId) -> bool {
-    let is_it = |name: &String| env.lookup(name).is_ok_and(|m| m.is_some_and(|m| m.id == id));
-    env.list().is_ok_and(|names| names.iter().any(is_it))
 }
 
 /// This process's slot.
@@ -589,55 +376,5 @@ pub(super) fn load_id(words: &[std::sync::atomic::AtomicU64; 3]) -> FileId {
 pub(super) fn store_id(note: &Note, id: FileId) {
     for (word, value) in note.id.iter().zip(id.0) {
         word.store(value, Ordering::Relaxed);
-    }
-}
-
-/// C4: the control file learns of a new live file; the epoch last.
-pub(super) fn store_file<E: Env>(env: &E, meta: &Meta, rollover_at: u64) {
-    let file = &env.control().file;
-    file.rollover_at.store(rollover_at, Ordering::Relaxed);
-    file.end.store(meta.size, Ordering::Relaxed);
-    file.verified_end.store(meta.size, Ordering::Relaxed);
-    env.step(Step::FileStateHalf);
-    for (word, value) in file.id.iter().zip(meta.id.0) {
-        word.store(value, Ordering::Relaxed);
-    }
-    // Release: whoever sees the new epoch (`sync`, `status`) sees the file it belongs to.
-    file.epoch.fetch_add(1, Ordering::Release);
-    env.step(Step::FileStateStored);
-}
-
-/// Keeps the failure for `status`.
-pub(crate) fn record_failure(control: &Control, failure: &Failure) {
-    let code = (failure.operation as u64) << 32 | u64::from(failure.errno as u32);
-    control.trouble.last_error.store(code, Ordering::Relaxed);
-    control.trouble.errors.fetch_add(1, Ordering::Relaxed);
-}
-
-/// The rotation policy in force, asked per record.
-struct InForce {
-    max_bytes: u64,
-    rollover_ns: u64,
-}
-
-impl InForce {
-    fn now(settings: &Settings, control: &Control, now_ms: u64) -> Self {
-        let retry = control.trouble.rotate_retry_at_ms.load(Ordering::Relaxed);
-        let suspended = now_ms < retry && retry - now_ms <= ROTATE_RETRY_MS;
-        let rollover = control.file.rollover_at.load(Ordering::Relaxed);
-        Self {
-            max_bytes: settings.max_bytes.filter(|_| !suspended).unwrap_or(u64::MAX),
-            rollover_ns: match settings.schedule {
-                Some(_) if !suspended && rollover != 0 => rollover.saturating_mul(1_000_000_000),
-                _ => u64::MAX,
-            },
-        }
-    }
-}
-
-impl Policy for InForce {
-    fn cuts(&self, end: u64, len: u64, stamp: u64) -> bool {
-        // An empty file is never cut for its size: a record larger than the limit has to stand somewhere.
-        stamp >= self.rollover_ns || (end > 0 && end.saturating_add(len) > self.max_bytes)
     }
 }

@@ -8,9 +8,11 @@
 use std::io;
 use std::sync::atomic::Ordering;
 
-use super::commit::{Committer, Failure, Open, Operation, load_id, own, store_file, store_id};
+use super::commit::{Committer, Open, load_id, own, store_id};
 use super::env::{Env, FileId};
+use super::live::store_file;
 use super::step::Step;
+use super::trouble::{Failure, Operation};
 use crate::journal::layout::Phase;
 use crate::journal::slot::{load_name, store_name};
 use crate::options::Fsync;

@@ -15,6 +15,8 @@ pub mod cut;
 #[cfg(not(loom))]
 pub mod env;
 #[cfg(not(loom))]
+pub mod live;
+#[cfg(not(loom))]
 pub mod locate;
 #[cfg(not(loom))]
 pub mod resume;
@@ -24,3 +26,5 @@ mod sim;
 pub mod step;
 #[cfg(all(test, not(loom)))]
 mod tests;
+#[cfg(not(loom))]
+pub mod trouble;

@@ -9,10 +9,12 @@ use std::io;
 use std::sync::atomic::Ordering;
 
 use super::batch::NoteSource;
-use super::commit::{Committer, Failure, Open, Operation, load_id, own, pack_at, store_file, store_id, unpack_at};
+use super::commit::{Committer, Open, load_id, own, pack_at, store_id, unpack_at};
 use super::env::{Env, FileId, Meta};
+use super::live::store_file;
 use super::locate::{Source, locate};
 use super::step::Step;
+use super::trouble::{Failure, Operation};
 use crate::journal::layout::{BUF_BYTES, NOTE_ENTRIES, NOTE_STARTS, Note, Phase};
 
 /// Rounds of compare-and-append before a batch is given back: each needs another writer, or another short write.
