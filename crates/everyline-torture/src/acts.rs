@@ -86,8 +86,7 @@ const NOTICED: Duration = Duration::from_millis(12);
 fn close(producer: &Producer, rng: &mut Rng) -> io::Result<()> {
     while !producer.ledger.stopped() {
         producer.log(rng.range(1, 200));
-        // A background thread writes at any time, so there is no moment after which it has noticed.
-        let high = !producer.plan.deferred && rng.one_in(3);
+        let high = rng.one_in(3);
         sys::close_from(3)?;
         let mut files = Vec::new();
         for _ in 0..rng.range(1, 40) {

@@ -14,7 +14,9 @@ fn run(arena: &mut Arena) -> io::Result<()> {
     let mut turn = 0;
     while turn < 2 || arena.has_time() {
         let mut plan = arena.plan();
-        plan.deferred = turn % 2 == 1;
+        // Write-through only: a background thread may be opening or closing a file in that very moment, and a number
+        // that is closed under it may be given out again before it closes it itself.
+        plan.deferred = false;
         plan.max_bytes = Some(50_000);
         let expect = Expect { max_bytes: plan.max_bytes, ..Expect::default() };
         let mut round = arena.round(plan)?;
