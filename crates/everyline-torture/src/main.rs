@@ -70,7 +70,7 @@ pub struct Run {
     #[arg(long)]
     pub only: Vec<String>,
     /// How long a holder stays stopped, s.
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 10)]
     pub stop_seconds: u64,
     /// Keeps the files of good rounds, too.
     #[arg(long)]
