@@ -126,7 +126,8 @@ fn close_in_deferred_mode_leaves_nothing_behind() {
         (0..10).for_each(|seq| log.append(&record(1, seq, 90)).unwrap());
         log.close().unwrap();
         assert_exactly(&dir.all(), [(1, 10)]);
-        assert!(!dir.journal().exists());
+        // Not at once: a test that forks in another thread may hold the engine for the moment of its fork hook.
+        until("the journal to go", || !dir.journal().exists());
     }
 }
 
