@@ -129,14 +129,15 @@ fn run(state: &State, engine: &Weak<Engine>) {
     while !state.stop.load(Ordering::Acquire) {
         let Some(engine) = engine.upgrade() else { return };
         let before = engine.mark();
-        nap = if engine.env.control().dirty.any() { NAP } else { NAP_MOST.min(nap * 2) };
+        let found = engine.env.control().dirty.any();
+        nap = if found { NAP } else { NAP_MOST.min(nap * 2) };
         let looked = engine.commit(Effort::Drain);
         if let Fsync::Interval(every) = engine.options.fsync
             && engine.owes_sync()
         {
             engine.sync_if_due(every);
         }
-        let busy = engine.mark() != before || engine.env.control().dirty.any() || engine.owes_sync();
+        let busy = found || engine.mark() != before || engine.env.control().dirty.any() || engine.owes_sync();
         idle = if busy { 0 } else { idle + 1 };
         if idle <= IDLE_NAPS {
             drop(engine);
