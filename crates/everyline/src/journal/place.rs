@@ -275,15 +275,22 @@ fn write_anchor(log: &Log, name: &str, journal_dir: &Path) -> Result<()> {
     let path = parent_of(&log.path).join(name);
     let fail = |e: io::Error| Error::os("write anchor of journal", &path, e);
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
-    match os::open_at(log.directory.fd(), name, flags, 0o644) {
-        Ok(fd) => {
-            use std::io::Write;
-            let text = format!("{ANCHOR} {}\n", own.display());
-            std::fs::File::from(fd).write_all(text.as_bytes()).map_err(fail)
+    // Written under another name first: whoever meets an anchor, also after a kill in between, meets a whole one.
+    let directory = log.directory.fd();
+    let temporary = format!("{name}-new-{}-{:x}", std::process::id(), os::wall_ns());
+    let fd = os::open_at(directory, &temporary, flags, 0o644).map_err(fail)?;
+    let text = format!("{ANCHOR} {}\n", own.display());
+    let result = io::Write::write_all(&mut std::fs::File::from(fd), text.as_bytes()).and_then(|()| {
+        match rustix::fs::renameat_with(directory, temporary.as_str(), directory, name, RenameFlags::NOREPLACE) {
+            Ok(()) => Ok(true),
+            Err(rustix::io::Errno::EXIST) => Ok(false),
+            Err(e) => Err(e.into()),
         }
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        Err(e) => Err(fail(e)),
+    });
+    if !matches!(result, Ok(true)) {
+        let _ = rustix::fs::unlinkat(directory, temporary.as_str(), AtFlags::empty());
     }
+    result.map(drop).map_err(fail)
 }
 
 /// The log file as it is, if it exists: the journal follows its owner and mode.
