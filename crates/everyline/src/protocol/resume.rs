@@ -361,8 +361,8 @@ fn finish_batch<E: Env>(env: &E) {
             words.consumer.tail.store(tail, Ordering::Release);
         }
         if over_tail != old_over && over_tail.wrapping_sub(old_over) <= most_over {
-            env.overflow_free(number, old_over, over_tail);
             words.consumer.over_tail.store(over_tail, Ordering::Release);
+            env.overflow_free(number, old_over, over_tail);
         }
         words.consumer.announced.store(entry.announced.load(Ordering::Relaxed), Ordering::Relaxed);
         env.step(Step::TailMoved);
