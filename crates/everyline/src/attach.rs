@@ -222,10 +222,11 @@ pub fn remove_if_unused(log: &Log, parent: &Handle) -> std::io::Result<bool> {
     if !os::try_flock(fd.fd(), true)? || !place.is_current() {
         return Ok(false);
     }
-    if let Ok(map) = Map::shared(fd.fd(), CONTROL_BYTES, false)
-        && has_undelivered(&place, control::view(&map))
-    {
-        return Ok(false);
+    match Map::shared(fd.fd(), CONTROL_BYTES, false) {
+        Ok(map) if has_undelivered(&place, control::view(&map)) => return Ok(false),
+        // Half built: shorter than a control file.
+        Err(e) if e.kind() != std::io::ErrorKind::UnexpectedEof => return Ok(false),
+        _ => {}
     }
     let aside = place.set_aside("gone")?;
     remove_tree(parent, &aside)?;
@@ -257,9 +258,12 @@ pub fn has_undelivered(place: &Place, words: &Control) -> bool {
         return false;
     }
     let uuid = load2(&words.identity.uuid);
-    (0..high)
-        .filter_map(|slot| map_slot(place, uuid, ring_bytes, slot, false).ok())
-        .any(|slot| backlog(&slot) != (0, 0))
+    use std::io::ErrorKind::{InvalidData, NotFound, UnexpectedEof};
+    (0..high).any(|slot| match map_slot(place, uuid, ring_bytes, slot, false) {
+        Ok(slot) => backlog(&slot) != (0, 0),
+        // No slot, or none of ours. Any other error means that it cannot be seen now, and so must be kept.
+        Err(e) => !matches!(e.kind(), NotFound | InvalidData | UnexpectedEof),
+    })
 }
 
 /// Ring and overflow bytes that are published and not taken.
