@@ -492,6 +492,23 @@ impl Engine {
         Ok(())
     }
 
+    /// Somebody deleted the live file, and what was written to it since stands in a file without a name, which is gone
+    /// with the last process that has it open. The path is looked at every few milliseconds only, so a process that
+    /// leaves looks once more, if its own descriptor says that there is a reason.
+    fn rescue_before_leaving(&self) {
+        let owes = || self.committer.lock().as_ref().is_some_and(|c| c.owes_rescue(&self.env));
+        if !owes() {
+            return;
+        }
+        let started = Instant::now();
+        // Whoever notices may not be the one who has the old file: then it is this one's turn.
+        let _ = self.wish(false);
+        while owes() && started.elapsed() < self.options.wait {
+            self.commit(Effort::Force);
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     /// Before detaching: everything of this process into the file, bounded by the user's wait.
     pub fn drain(&self) -> Result<()> {
         self.thread.stop(self);
@@ -502,6 +519,7 @@ impl Engine {
             false if self.env.is_moved() => self.leave_moved(),
             false => self.flush(),
         };
+        self.rescue_before_leaving();
         // What dead processes left, and what others have not yet taken up: a last one out leaves nothing behind.
         self.commit(Effort::Force);
         result

@@ -155,6 +155,15 @@ impl<E: Env> Committer<E> {
         Ok(Target::Other(file))
     }
 
+    /// True if the file this process has open was deleted, and written to afterwards.
+    pub fn owes_rescue(&self, env: &E) -> bool {
+        let lost = |open: &Open<E::File>| {
+            env.is_still(&open.file, open.id)
+                && env.meta(&open.file).is_ok_and(|m| m.links == 0 && !m.changed_after_write && m.size > 0)
+        };
+        self.open.as_ref().is_some_and(lost)
+    }
+
     /// Copies what was written to a live file after somebody deleted it, from the descriptor that still has it.
     pub(super) fn rescue(&mut self, env: &E, old: &Open<E::File>) -> Result<(), Failure> {
         let state = &env.control().file;

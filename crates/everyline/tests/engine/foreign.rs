@@ -66,6 +66,34 @@ fn a_foreign_delete_loses_only_what_was_in_the_file() {
 }
 
 #[test]
+fn what_was_written_to_a_deleted_file_just_before_the_end_is_not_lost() {
+    let dir = Dir::new();
+    for round in 0..20 {
+        let log = dir.open();
+        // Looked at now, so not again before the next two records are written.
+        log.reopen().unwrap();
+        log.append(&record(1, round * 2, 100)).unwrap();
+        std::fs::remove_file(dir.log()).unwrap();
+        log.append(&record(1, round * 2 + 1, 100)).unwrap();
+        log.close().unwrap();
+        let numbers = seen(&dir.all()).writers.remove(&1).unwrap_or_default();
+        assert!(numbers.contains(&(round * 2 + 1)), "round {round}: {numbers:?}");
+    }
+}
+
+#[test]
+fn a_log_that_was_deleted_is_not_made_again_by_a_process_that_only_leaves() {
+    let dir = Dir::new();
+    let log = dir.open();
+    log.append(&record(1, 0, 100)).unwrap();
+    // Later than the write, also by the coarse clock of the file system.
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    std::fs::remove_file(dir.log()).unwrap();
+    log.close().unwrap();
+    assert!(!dir.log().exists());
+}
+
+#[test]
 fn a_foreign_truncate_leaves_no_hole() {
     let dir = Dir::new();
     let log = dir.open();
