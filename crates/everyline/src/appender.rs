@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::attach::attach;
-use crate::engine::Engine;
+use crate::engine::{Engine, Mark};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fork::{ForkCell, Guard};
 use crate::heirloom::{self, Item};
@@ -203,8 +203,11 @@ impl Appender {
     /// As [`append`](Self::append). An urgent record that is not in the file after `wait` is no error: it is safe in the
     /// journal, and the counter `waited` grows.
     pub fn append_at(&self, level: u8, record: &[u8]) -> Result<()> {
-        let result = self.append_once(level, record);
-        if let Err(e) = &result {
+        let mut accepted = false;
+        let result = self.append_once(level, record, &mut accepted);
+        if let Err(e) = &result
+            && !accepted
+        {
             self.not_accepted(e, record.len());
         }
         result
@@ -227,7 +230,7 @@ impl Appender {
         bytes.store(bytes.load(Ordering::Relaxed).wrapping_add(more_bytes), Ordering::Relaxed);
     }
 
-    fn append_once(&self, level: u8, record: &[u8]) -> Result<()> {
+    fn append_once(&self, level: u8, record: &[u8], accepted: &mut bool) -> Result<()> {
         let mut bytes = Some(record.len());
         for _ in 0..MOVES {
             match self.target_for(bytes.take())? {
@@ -236,22 +239,39 @@ impl Appender {
                     return self.with_plain(|plain| plain.append(record));
                 }
                 Target::Engine(engine) => {
-                    let result = engine.append(level, record);
-                    if !engine.env.is_lost() {
-                        return result;
-                    }
-                    let published = result.is_ok() || matches!(&result, Err(e) if e.kind() == ErrorKind::TimedOut);
-                    self.leave(&engine);
-                    if published {
-                        // The record is in the journal that was left, or in the file. Attaching brings it there.
-                        drop(engine);
-                        let _ = self.target();
-                        return result;
-                    }
+                    let mark = match engine.publish(level, record) {
+                        Ok(mark) => mark,
+                        Err(_) if engine.env.is_lost() => {
+                            self.leave(&engine);
+                            continue;
+                        }
+                        Err(e) => return Err(e),
+                    };
+                    *accepted = true;
+                    let result = engine.settle(level, mark);
+                    return if engine.env.is_lost() { self.move_on(engine, level, mark) } else { result };
                 }
             }
         }
         Err(self.unsettled("append to"))
+    }
+
+    /// An accepted record stands in a journal that has to be left, or in the file: it must not be appended again.
+    /// Leaving brings it into the file, or the next to attach does.
+    #[cold]
+    fn move_on(&self, engine: Arc<Engine>, level: u8, mark: Mark) -> Result<()> {
+        self.leave(&engine);
+        if !engine.options.fsync.is_due_at(level) {
+            drop(engine);
+            let _ = self.target();
+            return Ok(());
+        }
+        let _ = engine.drain();
+        let arrived = |next: &Engine| {
+            next.wait_until(|| engine.reached(mark))?;
+            next.sync()
+        };
+        self.on_engine(arrived, Plain::sync)
     }
 
     /// Waits until the records of this process are in the file.

@@ -103,37 +103,34 @@ impl Engine {
         }
     }
 
-    /// Publishes one record and sees to it that it is committed.
+    /// After [`publish`](Self::publish): sees to it that the record is committed, and waits where the options say so. The
+    /// record is accepted, whatever comes out.
     ///
     /// # Errors
-    /// `Dropped` by policy; `RecordTooLarge`; from a sync that the fsync policy asks for.
-    pub fn append(&self, level: u8, record: &[u8]) -> Result<()> {
-        let mark = self.publish(level, record)?;
+    /// From a sync that the fsync policy asks for.
+    pub fn settle(&self, level: u8, mark: Mark) -> Result<()> {
         let urgent = level >= self.options.urgent_level;
         if self.options.commit == Commit::Deferred && !urgent {
             self.thread.notify(self);
         } else {
             self.commit(Effort::Call);
         }
-        match self.options.fsync {
-            Fsync::Always => self.sync_from(mark),
-            Fsync::AtLevel(at) if level >= at => self.sync_from(mark),
-            fsync => {
-                if let Fsync::Interval(every) = fsync {
-                    self.sync_if_due(every);
-                }
-                if urgent {
-                    self.wait_urgent(mark);
-                }
-                Ok(())
-            }
+        if self.options.fsync.is_due_at(level) {
+            return self.sync_at_once(mark);
         }
+        if let Fsync::Interval(every) = self.options.fsync {
+            self.sync_if_due(every);
+        }
+        if urgent {
+            self.wait_urgent(mark);
+        }
+        Ok(())
     }
 
     /// An urgent record is waited for, once per incident: while the holder takes nothing since the last wait ran out,
     /// nobody waits again. Not an error: the record is safe in the journal.
     fn wait_urgent(&self, mark: Mark) {
-        if self.reached(mark) || self.ring.lock().gave_up == Some(self.taken()) {
+        if self.reached(mark) || self.has_given_up() {
             return;
         }
         if self.wait_for(mark).is_err() {
@@ -141,7 +138,24 @@ impl Engine {
         }
     }
 
-    fn publish(&self, level: u8, record: &[u8]) -> Result<Mark> {
+    /// For a record that the policy wants on disk: waits for a holder without progress once per incident, too.
+    fn sync_at_once(&self, mark: Mark) -> Result<()> {
+        if !self.reached(mark) && self.has_given_up() {
+            return Err(self.timed_out(self.commit(Effort::Drain)));
+        }
+        self.sync_from(mark)
+    }
+
+    /// True while the holder takes nothing since a wait ran into its bound.
+    fn has_given_up(&self) -> bool {
+        self.ring.lock().gave_up == Some(self.taken())
+    }
+
+    /// Puts one record into the ring or the overflow file: from then on it is accepted.
+    ///
+    /// # Errors
+    /// `Dropped` by policy; `RecordTooLarge`; `NotAttached` if the journal went away meanwhile.
+    pub fn publish(&self, level: u8, record: &[u8]) -> Result<Mark> {
         if span(record.len() as u64) > self.options.overflow_bytes || u32::try_from(record.len()).is_err() {
             let hint = format!("{} bytes; overflow_bytes is {}", record.len(), self.options.overflow_bytes);
             return Err(Error::new(ErrorKind::RecordTooLarge, "append to", &self.env.log.path, hint));
@@ -331,17 +345,22 @@ impl Engine {
         Mark { head: producer.head.load(Ordering::Acquire), over_len: producer.over_len.load(Ordering::Acquire) }
     }
 
-    fn reached(&self, mark: Mark) -> bool {
+    pub(crate) fn reached(&self, mark: Mark) -> bool {
         let (tail, over_tail) = self.taken();
         tail >= mark.head && over_tail >= mark.over_len
     }
 
     /// Waits until everything up to `mark` is in the file.
     pub fn wait_for(&self, mark: Mark) -> Result<()> {
+        self.wait_until(|| self.reached(mark))
+    }
+
+    /// Waits until something is in the file, committing meanwhile.
+    pub(crate) fn wait_until(&self, done: impl Fn() -> bool) -> Result<()> {
         let started = Instant::now();
-        while !self.reached(mark) {
+        while !done() {
             let looked = self.commit(Effort::Drain);
-            if self.reached(mark) {
+            if done() {
                 break;
             }
             if self.env.is_lost() {
@@ -351,7 +370,7 @@ impl Engine {
                 self.ring.lock().gave_up = Some(self.taken());
                 return Err(self.timed_out(looked));
             }
-            self.env.wait_turn(|| self.reached(mark), SLICE_MS);
+            self.env.wait_turn(&done, SLICE_MS);
         }
         Ok(())
     }
@@ -394,7 +413,8 @@ impl Engine {
         let live = self.env.open(&self.env.log.name).map_err(fail)?;
         // Another live file since the last sync: unless rotation itself syncs, records of ours may stand in a file that
         // has another name now.
-        let moved_on = file.replace(epoch) != Some(epoch);
+        let before = file.replace(epoch);
+        let moved_on = before != Some(epoch);
         let result = match self.options.fsync {
             Fsync::Never if moved_on => rustix::fs::syncfs(live.fd()).map_err(io::Error::from),
             _ => self.env.sync(&live).and_then(|()| if moved_on { self.env.sync_directory() } else { Ok(()) }),
@@ -407,6 +427,11 @@ impl Engine {
                 &Failure { operation: Operation::Sync, errno: e.raw_os_error().unwrap_or(libc::EIO) },
             );
             return Err(fail(e).with_hint("records of the last moments may not be on disk; a new file is started"));
+        }
+        // Stored by the holder that cut the file, before the new epoch was: a record of ours may have stood in it.
+        if before.is_some_and(|before| before < words.synced.lost_upto.load(Ordering::Acquire)) {
+            let hint = "the file that was rotated away could not be synced: records of the last moments may not be on disk";
+            return Err(fail(io::Error::from_raw_os_error(libc::EIO)).with_hint(hint));
         }
         words.synced.upto.store(position(epoch, end), Ordering::Release);
         self.synced_at_ms.store(self.env.coarse_ms(), Ordering::Relaxed);
@@ -513,7 +538,7 @@ impl Engine {
     pub fn drain(&self) -> Result<()> {
         self.thread.stop(self);
         // A wait that ran out just now is not paid a second time.
-        let gave_up = self.ring.lock().gave_up == Some(self.taken());
+        let gave_up = self.has_given_up();
         let result = match gave_up {
             true => Ok(()),
             false if self.env.is_moved() => self.leave_moved(),

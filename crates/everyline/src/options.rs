@@ -40,6 +40,17 @@ pub enum Fsync {
     Always,
 }
 
+impl Fsync {
+    /// True if a record of this level is to be on disk when its call returns.
+    pub(crate) fn is_due_at(self, level: u8) -> bool {
+        match self {
+            Self::Always => true,
+            Self::AtLevel(at) => level >= at,
+            Self::Never | Self::OnRotation | Self::Interval(_) => false,
+        }
+    }
+}
+
 /// What to do with a record when ring and overflow are full and the wait has reached its bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Full {

@@ -158,6 +158,8 @@ pub struct Synced {
     pub upto: AtomicU64,
     /// Not 0: a sync failed with EIO; the next holder starts a new file.
     pub failed: AtomicU64,
+    /// Files of epochs before this one were rotated away and could not be synced then. Holder only.
+    pub lost_upto: AtomicU64,
 }
 
 /// The control file.

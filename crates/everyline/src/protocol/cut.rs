@@ -12,7 +12,7 @@ use super::commit::{Committer, Open, load_id, own, store_id};
 use super::env::{Env, FileId};
 use super::live::store_file;
 use super::step::Step;
-use super::trouble::{Failure, Operation};
+use super::trouble::{Failure, Operation, record_failure};
 use crate::journal::layout::Phase;
 use crate::journal::slot::{load_name, store_name};
 use crate::options::Fsync;
@@ -72,12 +72,20 @@ impl<E: Env> Committer<E> {
     }
 
     /// A file that is rotated away is never written again, so this is the last chance to make it durable. A failure
-    /// does not stop the rotation: the new file is where things can get better.
+    /// does not stop the rotation: the new file is where things can get better. The kernel tells of it once, so it is
+    /// kept for those whose records stand in that file and who have not synced them yet.
     fn sync_before_cut(&self, env: &E) {
-        if self.settings.fsync != Fsync::Never
-            && let Some(open) = &self.open
+        if self.settings.fsync == Fsync::Never {
+            return;
+        }
+        if let Some(open) = &self.open
+            && let Err(e) = env.sync(&open.file)
         {
-            let _ = env.sync(&open.file);
+            let control = env.control();
+            record_failure(control, &Failure::new(Operation::Sync)(e));
+            // Release, and before the new epoch: whoever sees that one sees this.
+            let next = control.file.epoch.load(Ordering::Relaxed) + 1;
+            control.synced.lost_upto.store(next, Ordering::Release);
         }
     }
 

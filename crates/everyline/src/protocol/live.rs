@@ -49,7 +49,7 @@ impl<E: Env> Committer<E> {
         match live {
             Some(meta) if meta.id == known => {
                 // Others may have appended, or emptied the file.
-                control.file.end.store(meta.size, Ordering::Relaxed);
+                store_end(control, meta.size);
                 control.file.verified_end.store(meta.size, Ordering::Relaxed);
                 if self.open.as_ref().is_some_and(|o| o.id == known) {
                     return Ok(());
@@ -174,6 +174,17 @@ impl<E: Env> Committer<E> {
 fn has_a_name<E: Env>(env: &E, id: FileId) -> bool {
     let is_it = |name: &String| env.lookup(name).is_ok_and(|m| m.is_some_and(|m| m.id == id));
     env.list().is_ok_and(|names| names.iter().any(is_it))
+}
+
+/// Where the live file ends now. A file that has become shorter (emptied by somebody else) counts as another one, as far
+/// as syncing goes: what was on disk of it says nothing about the bytes that stand there now.
+pub(super) fn store_end(control: &Control, end: u64) {
+    let file = &control.file;
+    if end < file.end.load(Ordering::Relaxed) {
+        // Release: as in `store_file`.
+        file.epoch.fetch_add(1, Ordering::Release);
+    }
+    file.end.store(end, Ordering::Relaxed);
 }
 
 /// C4: the control file learns of a new live file; the epoch last.

@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use super::batch::NoteSource;
 use super::commit::{Committer, Open, load_id, own, pack_at, store_id, unpack_at};
 use super::env::{Env, FileId, Meta};
-use super::live::store_file;
+use super::live::{store_end, store_file};
 use super::locate::{Source, locate};
 use super::step::Step;
 use super::trouble::{Failure, Operation};
@@ -87,7 +87,7 @@ impl<E: Env> Committer<E> {
             }
         };
         if load_id(&note.id) == load_id(&env.control().file.id) {
-            env.control().file.end.store(end, Ordering::Relaxed);
+            store_end(env.control(), end);
         }
         clear_trouble(env);
         env.step(Step::BatchWritten);

@@ -2,7 +2,7 @@
 
 use std::os::fd::AsRawFd;
 
-use everyline::Commit;
+use everyline::{Commit, Fsync};
 
 use crate::support::{Dir, assert_exactly, fork, odd_len, record, until};
 
@@ -51,6 +51,23 @@ fn the_first_record_after_the_descriptors_were_closed_is_in_the_file_without_ano
         assert_exactly(&dir.all(), [(1, 2)]);
     })
     .join();
+}
+
+#[test]
+fn a_record_that_must_be_synced_over_closed_descriptors_is_written_once() {
+    for fsync in [Fsync::Always, Fsync::AtLevel(20)] {
+        let dir = Dir::new();
+        fork(|| {
+            let log = dir.builder().fsync(fsync).open().unwrap();
+            for seq in 0..20 {
+                log.append_at(30, &record(1, seq, odd_len(seq, 300))).unwrap();
+                close_all_from_3();
+            }
+            log.append_at(30, &record(1, 20, 60)).unwrap();
+            assert_exactly(&dir.all(), [(1, 21)]);
+        })
+        .join();
+    }
 }
 
 #[test]

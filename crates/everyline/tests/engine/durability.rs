@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use everyline::{Appender, Commit, Fsync};
 
-use crate::support::{Dir, assert_exactly, exit_now, fork, odd_len, record, until, word_of};
+use crate::support::{Dir, assert_exactly, exit_now, fork, odd_len, patch, record, until, word_of};
 
 /// How far the log is known to be on disk, as the journal says: `epoch:20 | offset:44`.
 fn synced(dir: &Dir) -> (u64, u64) {
@@ -90,6 +90,40 @@ fn callers_that_sync_at_the_same_time_all_find_their_records_on_disk() {
     });
     assert_eq!(synced(&dir).1, 4 * 25 * 80);
     assert_exactly(&dir.all(), (0..4).map(|w| (w, 25)));
+}
+
+#[test]
+fn after_a_foreign_truncate_records_are_synced_as_before() {
+    let dir = Dir::new();
+    let log = dir.builder().fsync(Fsync::Always).open().unwrap();
+    (0..50).for_each(|seq| log.append(&record(1, seq, 100)).unwrap());
+    std::fs::File::options().write(true).open(dir.log()).unwrap().set_len(0).unwrap();
+    log.reopen().unwrap();
+    for seq in 50..60 {
+        log.append(&record(1, seq, 100)).unwrap();
+        let status = log.status().unwrap();
+        assert_eq!(synced(&dir), (status.epoch, status.file_bytes));
+        assert_eq!(status.file_bytes, dir.text().len() as u64);
+    }
+}
+
+/// Offset of `synced.lost_upto` in control.
+const LOST_UPTO: u64 = 896 + 16;
+
+#[test]
+fn a_file_that_could_not_be_synced_when_it_was_rotated_is_reported_to_whoever_syncs_next() {
+    let dir = Dir::new();
+    let log = dir.builder().fsync(Fsync::OnRotation).open().unwrap();
+    log.append(b"in the file that is rotated\n").unwrap();
+    let epoch = log.status().unwrap().epoch;
+    // As the holder leaves it that heard EIO from the sync of that file.
+    patch(&dir.inner("control"), LOST_UPTO, epoch + 1);
+    log.rotate().unwrap();
+    let error = log.sync().unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(libc::EIO));
+    assert!(error.to_string().contains("rotated away could not be synced"), "{error}");
+    log.append(b"in the new file\n").unwrap();
+    log.sync().unwrap();
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use everyline::{ErrorKind, Full, LeaseState, Naming};
+use everyline::{ErrorKind, Fsync, Full, LeaseState, Naming};
 
 use crate::support::{
     Dir, Shared, assert_exactly, assert_left_over_delivered, fork, leave_undelivered, odd_len, record, seen, until,
@@ -133,6 +133,34 @@ fn an_urgent_record_waits_for_a_stopped_holder_once_and_not_in_every_call() {
     let known = shared.get(0);
     holder.kill();
     log.flush().unwrap();
+    assert_left_over_delivered(&dir.all(), known, 1, 50);
+}
+
+#[test]
+fn a_record_that_must_be_synced_waits_for_a_stopped_holder_once_and_not_in_every_call() {
+    let dir = Dir::new();
+    let shared = Shared::new();
+    let mut holder = fork(|| {
+        let log = dir.open();
+        for seq in 0.. {
+            log.append(&record(0, seq, 3000)).unwrap();
+            shared.set(0, seq + 1);
+        }
+    });
+    until("the holder to log", || shared.get(0) > 5);
+    holder.stop_as_holder(&dir.log());
+    let log = dir.builder().fsync(Fsync::Always).wait(Duration::from_millis(200)).open().unwrap();
+    let started = Instant::now();
+    for seq in 0..50 {
+        let error = log.append(&record(1, seq, 60)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TimedOut, "accepted, and not on disk: {error}");
+    }
+    let elapsed = started.elapsed();
+    assert!((Duration::from_millis(150)..Duration::from_millis(600)).contains(&elapsed), "{elapsed:?}");
+    assert_eq!(log.counters().records, 50, "all of them are accepted");
+    let known = shared.get(0);
+    holder.kill();
+    log.sync().unwrap();
     assert_left_over_delivered(&dir.all(), known, 1, 50);
 }
 

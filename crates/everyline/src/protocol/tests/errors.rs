@@ -9,6 +9,7 @@ use super::super::sim::{ErrorPlan, Plan};
 use super::harness::{Act, LONG, Recovery, Run, SHORT, dated, numbered, stride};
 use super::oracle::{Rules, audit};
 use crate::protocol::env::Settings;
+use crate::protocol::trouble::Operation;
 
 const FOR_EVER: u64 = u64::MAX;
 
@@ -54,6 +55,27 @@ fn every_error_at_every_operation_numbered() {
 #[test]
 fn every_error_at_every_operation_dated() {
     every_error("dated", &dated());
+}
+
+/// The kernel tells of a failed sync once. The holder who hears of it at a rotation keeps it for whoever asks later
+/// whether his records are on disk, and the log rotates all the same.
+#[test]
+fn a_sync_that_fails_at_a_rotation_is_kept_for_those_who_ask() {
+    let settings = dated();
+    let mut heard = 0;
+    for from in 0..operations(&settings, LONG) {
+        let error = ErrorPlan { from, count: 1, errno: libc::EIO, short: false };
+        let plan = Plan { error: Some(error), ..Plan::default() };
+        let mut run = Run::new(settings.clone(), plan, Recovery::Other, None);
+        run.script(LONG);
+        let control = run.world.control();
+        let failed = control.trouble.last_error.load(Ordering::Relaxed) >> 32;
+        let lost_upto = control.synced.lost_upto.load(Ordering::Relaxed);
+        assert_eq!(lost_upto != 0, failed == Operation::Sync as u64, "operation {from}");
+        assert!(lost_upto <= control.file.epoch.load(Ordering::Relaxed), "the file it speaks of was left");
+        heard += u64::from(lost_upto != 0);
+    }
+    assert!(heard > 0, "some operation is a sync");
 }
 
 /// The disk is full from some operation on, and then the holder dies, too; the disk heals before or after the recovery.
