@@ -72,14 +72,6 @@ impl Round {
         Ok(Self { dir, plan, ledger, children: Vec::new(), kills: 0, spawned: 0, damage: Vec::new(), watch })
     }
 
-    /// Archives may change for a moment after they have appeared.
-    pub fn settling(self, grace: Duration) -> Self {
-        if let Some(watch) = &self.watch {
-            watch.allow(grace);
-        }
-        self
-    }
-
     /// Files change in ways that are not the engine's doing.
     pub fn unwatched(mut self) -> Self {
         if let Some(watch) = self.watch.take() {

@@ -6,8 +6,8 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
 
 use crate::oracle::Damage;
 
@@ -23,16 +23,14 @@ type State = (u64, i64, i64);
 #[derive(Debug)]
 pub struct Watch {
     stop: Arc<AtomicBool>,
-    grace_ms: Arc<AtomicU64>,
     thread: std::thread::JoinHandle<Watcher>,
 }
 
 #[derive(Debug)]
 struct Watcher {
     log: PathBuf,
-    /// When each was first seen, and as what.
-    archives: HashMap<Identity, (Instant, State)>,
-    grace_ms: Arc<AtomicU64>,
+    /// As what each was first seen.
+    archives: HashMap<Identity, State>,
     damage: Vec<Damage>,
 }
 
@@ -40,11 +38,9 @@ impl Watch {
     /// Starts to watch the archives of `log`.
     pub fn start(log: &Path) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let grace_ms = Arc::new(AtomicU64::new(0));
         let mut watcher = Watcher {
             log: log.to_owned(),
             archives: HashMap::new(),
-            grace_ms: Arc::clone(&grace_ms),
             damage: Vec::new(),
         };
         let seen = Arc::clone(&stop);
@@ -56,13 +52,7 @@ impl Watch {
             watcher.look();
             watcher
         });
-        Self { stop, grace_ms, thread }
-    }
-
-    /// Lets archives change for so long after they have appeared: while a journal is replaced under way, processes of the
-    /// old and the new one write at the same time for a moment.
-    pub fn allow(&self, grace: Duration) {
-        self.grace_ms.store(grace.as_millis() as u64, Ordering::Relaxed);
+        Self { stop, thread }
     }
 
     /// Looks a last time. Number of archives seen, and what changed.
@@ -87,10 +77,9 @@ impl Watcher {
     }
 
     fn compare(&mut self, name: &str, identity: Identity, state: State) {
-        let (since, before) = self.archives.entry(identity).or_insert((Instant::now(), state));
+        let before = self.archives.entry(identity).or_insert(state);
         let before = std::mem::replace(before, state);
-        let settled = since.elapsed().as_millis() as u64 >= self.grace_ms.load(Ordering::Relaxed);
-        if before != state && settled && self.damage.len() < REPORTS {
+        if before != state && self.damage.len() < REPORTS {
             let what = format!("{} bytes became {}", before.0, state.0);
             self.damage.push(Damage::Changed { file: name.to_owned(), what });
         }

@@ -131,9 +131,10 @@ impl Real {
         Ok(cell.get_or_init(|| mapped))
     }
 
-    /// The live file, opened: it bears the mark of this journal, and a child may inherit it.
+    /// The live file, opened: it bears the marks of this journal, and a child may inherit it.
     fn live(&self, file: Handle) -> Handle {
         let _ = mark::set(file.fd(), self.place.key());
+        let _ = mark::set_journal(file.fd(), self.control.uuid[0]);
         heirloom::keep(self.heirloom, Item::Log, &file);
         file
     }
@@ -200,6 +201,11 @@ impl Env for Real {
             self.watched_ms.store(now, Ordering::Relaxed);
             self.journal_is_current();
         }
+    }
+
+    fn is_only_journal(&self, file: &Handle) -> bool {
+        // File systems without open-file-description locks: no marks, nothing to see.
+        mark::is_only_journal(file.fd(), self.control.uuid[0]).unwrap_or(true)
     }
 
     fn wake(&self, slot: &Slot) {

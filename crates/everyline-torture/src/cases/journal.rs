@@ -27,10 +27,6 @@ enum Harm {
     Orphaned,
 }
 
-/// A process notices within 100 ms of activity that its journal was replaced, on a busy machine a little later. Until then
-/// it may write to a file that a process of the new journal has just rotated.
-const TWO_JOURNALS: Duration = Duration::from_millis(500);
-
 const HARMS: &[Harm] = &[Harm::Removed, Harm::Moved, Harm::Restored, Harm::CopiedOver, Harm::Orphaned];
 
 fn run(arena: &mut Arena) -> io::Result<()> {
@@ -44,7 +40,7 @@ fn run(arena: &mut Arena) -> io::Result<()> {
         let orphaned = matches!(harm, Harm::Orphaned);
         // Until the last process has noticed, two journals are in use: their writers do not know of each other's sizes.
         let expect = Expect { flushed_only: orphaned, ..Expect::default() };
-        let mut round = arena.round(plan)?.settling(TWO_JOURNALS);
+        let mut round = arena.round(plan)?;
         round.spawn_all(arena.processes)?;
         let saved = round.dir.join("saved");
         for time in 0..3 {

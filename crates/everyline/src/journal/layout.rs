@@ -104,6 +104,8 @@ pub struct FileState {
     pub orphan: [AtomicU64; 3],
     /// Where that begins.
     pub orphan_from: AtomicU64,
+    /// Coarse ms until which this file is not rotated, because processes of another journal may write to it; 0: not set.
+    pub contested_until_ms: AtomicU64,
 }
 
 /// Back-off and news. Holder only, unless said otherwise.

@@ -46,6 +46,9 @@ impl<E: Env> Committer<E> {
         if live.mount_root {
             return self.rotation_failed(env, &Failure { operation: Operation::Rotate, errno: libc::EBUSY });
         }
+        if stamp.is_some() && self.is_contested(env) {
+            return Ok(());
+        }
         self.sync_before_cut(env);
         for _ in 0..NAME_TRIES {
             let name = match self.archive_name(env, stamp) {

@@ -83,6 +83,11 @@ pub trait Env {
     fn settings(&self) -> Settings;
     /// False once the journal at the path is another one: nothing may be renamed any more.
     fn journal_is_current(&self) -> bool;
+    /// False while a process of another journal has the file open: one that was replaced, which it has not noticed yet.
+    fn is_only_journal(&self, file: &Self::File) -> bool {
+        let _ = file;
+        true
+    }
     /// Called every few ms of activity: the time to notice that the journal was removed or that descriptors are gone.
     fn watch(&self) {}
     /// Wakes the producer of a slot that sleeps until something is taken from it.

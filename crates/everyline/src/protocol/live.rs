@@ -17,6 +17,10 @@ use crate::options::Fsync;
 
 /// The path of the log is looked at this often while records flow.
 const PATH_CHECK_MS: u64 = 10;
+/// A file that processes of two journals have open is not rotated for this long.
+const CONTESTED_MS: u64 = 400;
+/// Between two looks at whether they still do.
+const CONTESTED_LOOK_MS: u64 = 20;
 /// Back-off after a failed rotation.
 const ROTATE_RETRY_MS: u64 = 1000;
 
@@ -144,8 +148,11 @@ impl<E: Env> Committer<E> {
         let rotate = wishes.rotate.load(Ordering::Acquire);
         if wishes.rotate_done.load(Ordering::Relaxed) != rotate {
             self.check_file(env)?;
-            self.rotate(env, None)?;
-            wishes.rotate_done.store(rotate, Ordering::Release);
+            // Whoever asked asks again.
+            if !self.is_contested(env) {
+                self.rotate(env, None)?;
+                wishes.rotate_done.store(rotate, Ordering::Release);
+            }
         }
         if control.synced.failed.load(Ordering::Relaxed) != 0 && self.settings.fsync != Fsync::Never {
             // After EIO the kernel has forgotten which pages are not on disk: nothing more goes into this file.
@@ -154,6 +161,27 @@ impl<E: Env> Committer<E> {
             control.synced.failed.store(0, Ordering::Relaxed);
         }
         Ok(())
+    }
+
+    /// True while a rotation must wait: processes of a journal that was replaced write to the same file, and do not know
+    /// that it is not theirs to write any more. They notice within 100 ms of activity; then whoever was idle looks at the
+    /// path before it writes. So the wait has a bound.
+    pub(super) fn is_contested(&self, env: &E) -> bool {
+        let alone = self.open.as_ref().is_none_or(|open| env.is_only_journal(&open.file));
+        if alone {
+            return false;
+        }
+        let (control, now) = (env.control(), env.coarse_ms());
+        let mut until = control.file.contested_until_ms.load(Ordering::Relaxed);
+        if until == 0 {
+            until = now + CONTESTED_MS;
+            control.file.contested_until_ms.store(until, Ordering::Relaxed);
+        }
+        let waits = now < until && until - now <= CONTESTED_MS;
+        if waits {
+            control.trouble.rotate_retry_at_ms.store(now + CONTESTED_LOOK_MS, Ordering::Relaxed);
+        }
+        waits
     }
 
     /// A rotation that did not happen: the record goes into the old file, and it is tried again later. Unless the
@@ -193,6 +221,7 @@ pub(super) fn store_file<E: Env>(env: &E, meta: &Meta, rollover_at: u64) {
     file.rollover_at.store(rollover_at, Ordering::Relaxed);
     file.end.store(meta.size, Ordering::Relaxed);
     file.verified_end.store(meta.size, Ordering::Relaxed);
+    file.contested_until_ms.store(0, Ordering::Relaxed);
     env.step(Step::FileStateHalf);
     for (word, value) in file.id.iter().zip(meta.id.0) {
         word.store(value, Ordering::Relaxed);
