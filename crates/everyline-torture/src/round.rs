@@ -110,6 +110,17 @@ impl Round {
         let _ = kill_process(self.pid(index), signal);
     }
 
+    /// True if every thread of a producer stands still, or has ended.
+    pub fn has_stopped(&self, index: usize) -> bool {
+        let tasks = format!("/proc/{}/task", self.children[index].child.id());
+        let stands = |task: fs::DirEntry| {
+            let stat = fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+            // The state stands behind the name, which is in brackets and may hold anything.
+            stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with(['T', 't', 'Z', 'X']))
+        };
+        fs::read_dir(tasks).is_ok_and(|tasks| tasks.flatten().all(stands))
+    }
+
     /// Kills one producer and waits for its end.
     pub fn kill(&mut self, index: usize) {
         let mut running = self.children.swap_remove(index);

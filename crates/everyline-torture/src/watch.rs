@@ -38,11 +38,7 @@ impl Watch {
     /// Starts to watch the archives of `log`.
     pub fn start(log: &Path) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let mut watcher = Watcher {
-            log: log.to_owned(),
-            archives: HashMap::new(),
-            damage: Vec::new(),
-        };
+        let mut watcher = Watcher { log: log.to_owned(), archives: HashMap::new(), damage: Vec::new() };
         let seen = Arc::clone(&stop);
         let thread = std::thread::spawn(move || {
             while !seen.load(Ordering::Relaxed) {

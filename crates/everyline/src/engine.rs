@@ -278,14 +278,21 @@ impl Engine {
                 continue;
             }
             let waited_out = gave_up || started.elapsed() >= self.options.wait;
-            if overflow && waited_out && self.options.full == Full::Drop {
+            let drops = overflow && waited_out && self.options.full == Full::Drop;
+            // Where nobody gets to write, nobody looks at the journal: there may be room in the one at its path.
+            if drops {
+                self.env.journal_is_current();
+            } else {
+                self.env.watch();
+            }
+            if self.env.is_lost() {
+                return Err(lost(&self.env));
+            }
+            if drops {
                 return Err(self.drop_record());
             }
             let before = self.taken();
             self.env.wait_turn(|| self.taken() != before, SLICE_MS);
-            if self.env.is_lost() {
-                return Err(lost(&self.env));
-            }
         }
     }
 
@@ -430,7 +437,8 @@ impl Engine {
         }
         // Stored by the holder that cut the file, before the new epoch was: a record of ours may have stood in it.
         if before.is_some_and(|before| before < words.synced.lost_upto.load(Ordering::Acquire)) {
-            let hint = "the file that was rotated away could not be synced: records of the last moments may not be on disk";
+            let hint =
+                "the file that was rotated away could not be synced: records of the last moments may not be on disk";
             return Err(fail(io::Error::from_raw_os_error(libc::EIO)).with_hint(hint));
         }
         words.synced.upto.store(position(epoch, end), Ordering::Release);

@@ -103,7 +103,9 @@ fn append(round: &Round, number: u64) -> io::Result<bool> {
 fn standing_still(round: &mut Round, act: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
     (0..round.children.len()).for_each(|i| round.signal(i, Signal::STOP));
     // A stop takes effect at the next return to user mode: a write under way is finished first.
-    std::thread::sleep(Duration::from_millis(2));
+    if !round.wait_for(Duration::from_secs(5), |round| (0..round.children.len()).all(|i| round.has_stopped(i))) {
+        return Err(io::Error::other("the producers do not stop"));
+    }
     let result = act();
     (0..round.children.len()).for_each(|i| round.signal(i, Signal::CONT));
     result

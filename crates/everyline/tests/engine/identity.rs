@@ -52,6 +52,31 @@ fn the_journal_may_be_deleted_under_way_and_nothing_is_lost() {
 }
 
 #[test]
+fn a_full_ring_in_a_deleted_journal_is_no_reason_to_drop() {
+    let dir = Dir::new();
+    let shared = Shared::new();
+    let mut holder = fork(|| {
+        let log = dir.open();
+        for seq in 0.. {
+            log.append(&record(0, seq, 3000)).unwrap();
+            shared.set(0, seq + 1);
+        }
+    });
+    until("the holder to log", || shared.get(0) > 5);
+    // Nobody writes any more, so nobody looks at the journal but whoever waits for room.
+    holder.stop_as_holder(&dir.log());
+    let log = dir.builder().ring_bytes(8 << 10).wait(std::time::Duration::from_millis(50)).open().unwrap();
+    (0..20).for_each(|seq| log.append(&record(1, seq, 900)).unwrap());
+    std::fs::rename(dir.journal(), dir.file(".away")).unwrap();
+    std::fs::remove_dir_all(dir.file(".away")).unwrap();
+    let large = vec![b'x'; 1 << 20];
+    (0..40).for_each(|_| log.append(&large).expect("room in the new journal"));
+    log.flush().unwrap();
+    assert!(std::fs::metadata(dir.log()).unwrap().len() > 40 << 20);
+    holder.kill();
+}
+
+#[test]
 fn a_control_file_replaced_by_its_copy_is_noticed_and_nothing_is_lost_or_doubled() {
     let dir = Dir::new();
     let log = dir.open();

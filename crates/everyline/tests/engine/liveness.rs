@@ -238,5 +238,6 @@ fn nobody_is_kept_at_work_by_the_records_of_others() {
     shared.set(0, 1);
     children.into_iter().for_each(|c| c.join());
     let slowest: Vec<u64> = (1..4).map(|i| shared.get(i)).collect();
-    assert!(slowest.iter().all(|ms| *ms < 1000), "the slowest append of each process, in ms: {slowest:?}");
+    // A captive comes free when the others end, after 4 s. On a busy machine a call may wait for a processor for a while.
+    assert!(slowest.iter().all(|ms| *ms < 3000), "the slowest append of each process, in ms: {slowest:?}");
 }
