@@ -19,7 +19,7 @@ enum Harm {
     Removed,
     /// `mv` out of the directory.
     Moved,
-    /// `rm -rf`, and an old copy put in its place at once.
+    /// `rm -rf`, and an old copy put in its place at once, whole.
     Restored,
     /// An old copy's files put over the journal's, one by one.
     CopiedOver,
@@ -70,8 +70,17 @@ fn injure(round: &mut Round, harm: Harm, saved: &Path, time: u32) -> io::Result<
         Harm::Moved => fs::rename(&journal, round.dir.join(format!("moved-{time}")))?,
         Harm::Restored | Harm::CopiedOver if time == 0 => shell("cp -a \"$0\" \"$1\"", &journal, saved)?,
         Harm::Restored => {
-            remove(&journal)?;
-            shell("cp -a \"$1\" \"$0\"", &journal, saved)?;
+            // By renaming: `cp` into a directory where a new journal is being built would cut its files to nothing.
+            let copy = round.dir.join(format!("restored-{time}"));
+            shell("cp -a \"$1\" \"$0\"", &copy, saved)?;
+            loop {
+                remove(&journal)?;
+                match fs::rename(&copy, &journal) {
+                    // Somebody was faster, with a new one.
+                    Err(e) if matches!(e.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists) => {}
+                    other => break other?,
+                }
+            }
         }
         // Not into the files that are there: `cp` would cut them to nothing first, which is SIGBUS for whoever has them
         // mapped, and no program on Linux survives that.
