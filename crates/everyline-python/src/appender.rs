@@ -9,6 +9,7 @@ use pyo3::types::PyDict;
 use crate::error::to_python;
 use crate::options::Options;
 use crate::report;
+use crate::signals;
 
 /// Writes records to the log at `path`, together with every other process that does.
 ///
@@ -100,6 +101,10 @@ impl Drop for Appender {
     fn drop(&mut self) {
         let close = || drop(self.inner.close());
         // None: the interpreter is going, and nobody else is there to wait for the GIL.
-        Python::try_attach(|py| py.detach(close)).unwrap_or_else(close);
+        Python::try_attach(|py| {
+            py.detach(close);
+            signals::report(py);
+        })
+        .unwrap_or_else(close);
     }
 }

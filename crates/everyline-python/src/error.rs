@@ -14,6 +14,8 @@ use everyline::ErrorKind;
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 
+use crate::signals;
+
 pyo3::create_exception!(everyline, Error, PyRuntimeError, "The engine could not do what was asked. `kind` says why.");
 
 /// Gives [`Error`] its class attribute `kind`, so that Python code can always read one.
@@ -23,6 +25,11 @@ pub fn init(py: Python<'_>) -> PyResult<()> {
 
 /// The exception for `error`.
 pub fn to_python(error: everyline::Error) -> PyErr {
+    if error.kind() == ErrorKind::Interrupted
+        && let Some(raised) = signals::take()
+    {
+        return raised;
+    }
     let text = error.to_string();
     let errno = error.raw_os_error().or_else(|| match error.kind() {
         ErrorKind::TimedOut => Some(libc::ETIMEDOUT),

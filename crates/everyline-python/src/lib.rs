@@ -8,6 +8,7 @@ mod appender;
 mod error;
 mod options;
 mod report;
+mod signals;
 
 use pyo3::prelude::*;
 
@@ -20,7 +21,7 @@ mod _native {
     use pyo3::types::PyDict;
 
     use crate::error::to_python;
-    use crate::{error, options, report};
+    use crate::{error, options, report, signals};
 
     #[pymodule_export]
     use crate::appender::Appender;
@@ -32,6 +33,7 @@ mod _native {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         error::init(module.py())?;
+        signals::init();
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 

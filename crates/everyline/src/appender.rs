@@ -217,7 +217,8 @@ impl Appender {
     fn not_accepted(&self, error: &Error, bytes: usize) {
         self.count(&self.state.lock(), u64::MAX, (bytes as u64).wrapping_neg());
         let [.., dropped, failed, _] = &self.counters;
-        let counter = if error.kind() == ErrorKind::Dropped { dropped } else { failed };
+        let is_counted = matches!(error.kind(), ErrorKind::Dropped | ErrorKind::Interrupted);
+        let counter = if is_counted { dropped } else { failed };
         counter.fetch_add(1, Ordering::Relaxed);
     }
 

@@ -14,6 +14,7 @@ use crate::attach::Leaving;
 use crate::deferred::Thread;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fork::ForkCell;
+use crate::interrupt::Waiting;
 use crate::journal::layout::BUF_BYTES;
 use crate::journal::slot::{FRAME_HEADER, Frame, span};
 use crate::options::{Commit, Fsync, Full, Options};
@@ -252,7 +253,8 @@ impl Engine {
     #[cold]
     fn publish_slowly(&self, frame: Frame, record: &[u8]) -> Result<Mark> {
         self.waited.fetch_add(1, Ordering::Relaxed);
-        let started = Instant::now();
+        let mut waiting = Waiting::begin();
+        let started = waiting.started;
         let never_fits = record.len() > BUF_BYTES || span(record.len() as u64) > self.env.own().ring_bytes();
         let mut stuck = false;
         loop {
@@ -291,6 +293,9 @@ impl Engine {
             if drops {
                 return Err(self.drop_record());
             }
+            if waiting.is_interrupted() {
+                return Err(self.interrupted("append to", self.drop_record()));
+            }
             let before = self.taken();
             self.env.wait_turn(|| self.taken() != before, SLICE_MS);
         }
@@ -300,6 +305,11 @@ impl Engine {
     fn taken(&self) -> (u64, u64) {
         let words = &self.env.own().header().consumer;
         (words.tail.load(Ordering::Acquire), words.over_tail.load(Ordering::Acquire))
+    }
+
+    /// `state`: how things stood.
+    fn interrupted(&self, operation: &'static str, state: Error) -> Error {
+        Error::new(ErrorKind::Interrupted, operation, &self.env.log.path, format!("the wait was ended; {state}"))
     }
 
     fn drop_record(&self) -> Error {
@@ -364,7 +374,7 @@ impl Engine {
 
     /// Waits until something is in the file, committing meanwhile.
     pub(crate) fn wait_until(&self, done: impl Fn() -> bool) -> Result<()> {
-        let started = Instant::now();
+        let mut waiting = Waiting::begin();
         while !done() {
             let looked = self.commit(Effort::Drain);
             if done() {
@@ -373,9 +383,12 @@ impl Engine {
             if self.env.is_lost() {
                 return Err(lost(&self.env));
             }
-            if started.elapsed() >= self.options.wait {
+            if waiting.started.elapsed() >= self.options.wait {
                 self.ring.lock().gave_up = Some(self.taken());
                 return Err(self.timed_out(looked));
+            }
+            if waiting.is_interrupted() {
+                return Err(self.interrupted("flush", self.timed_out(looked)));
             }
             self.env.wait_turn(&done, SLICE_MS);
         }
@@ -478,14 +491,17 @@ impl Engine {
         let before = (file.epoch.load(Ordering::Acquire), trouble.rotations_failed.load(Ordering::Relaxed));
         let mine = wish.fetch_add(1, Ordering::AcqRel) + 1;
         self.env.control().dirty.mark(self.env.me());
-        let started = Instant::now();
+        let mut waiting = Waiting::begin();
         while done.load(Ordering::Acquire) < mine {
             let looked = self.commit(Effort::Drain);
             if done.load(Ordering::Acquire) >= mine {
                 break;
             }
-            if started.elapsed() >= self.options.wait {
+            if waiting.started.elapsed() >= self.options.wait {
                 return Err(self.timed_out(looked));
+            }
+            if waiting.is_interrupted() {
+                return Err(self.interrupted("rotate or reopen", self.timed_out(looked)));
             }
             std::thread::sleep(Duration::from_millis(1));
         }

@@ -28,6 +28,8 @@ pub enum ErrorKind {
     NoFreeSlot,
     /// A wait reached its bound.
     TimedOut,
+    /// The hook that [`on_wait`](crate::on_wait) set ended a wait. A record that was waiting for room is dropped and counted.
+    Interrupted,
     /// The record was dropped by the policy the user set, and counted.
     Dropped,
     /// The record is larger than the overflow limit.

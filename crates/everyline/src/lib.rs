@@ -29,6 +29,8 @@ mod heirloom;
 #[cfg(not(loom))]
 mod hooks;
 #[cfg(not(loom))]
+mod interrupt;
+#[cfg(not(loom))]
 mod journal;
 #[cfg(not(loom))]
 mod mark;
@@ -56,6 +58,7 @@ mod tracing;
 pub use {
     appender::{Appender, Builder, Counters},
     error::{Error, ErrorKind, Result},
+    interrupt::on_wait,
     options::{Commit, Fsync, Full, Options, RING_BYTES_MAX, RING_BYTES_MIN},
     rotation::{Naming, Schedule, When},
     status::{Cleaned, LeaseState, LeaseStatus, ProcessStatus, Recovered, Status, clean, recover, reopen, status},
