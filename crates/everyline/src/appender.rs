@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::attach::attach;
+use crate::attach::{How, attach, left};
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fork::{ForkCell, Guard};
@@ -20,6 +20,8 @@ use crate::status::{self, Status};
 
 /// A degraded appender tries to attach again this often.
 const RETRY_MS: u64 = 1000;
+/// ... and waits this long for a journal that is just being built.
+const RETRY_PATIENCE: Duration = Duration::from_millis(2);
 /// Times a record is brought to a new journal when the old one goes away under it.
 const MOVES: u32 = 5;
 
@@ -236,7 +238,7 @@ impl Appender {
                     return self.with_plain(|plain| plain.append(record));
                 }
                 Target::Engine(engine) => {
-                    let result = engine.append(level, record);
+                    let result = engine.append(level, record, &self.options);
                     if !engine.env.is_lost() {
                         return result;
                     }
@@ -259,7 +261,7 @@ impl Appender {
     /// # Errors
     /// `TimedOut` after the `wait` that was set; the message says what stands in the way.
     pub fn flush(&self) -> Result<()> {
-        self.on_engine(|engine| engine.flush(), |_| Ok(()))
+        self.on_engine(|engine| engine.flush(&self.options), |_| Ok(()))
     }
 
     /// Waits until the records of this process are on disk.
@@ -267,7 +269,7 @@ impl Appender {
     /// # Errors
     /// As [`flush`](Self::flush), and what `fsync` says. An `EIO` is never retried: the log goes on in a new file.
     pub fn sync(&self) -> Result<()> {
-        self.on_engine(|engine| engine.sync(), Plain::sync)
+        self.on_engine(|engine| engine.sync(&self.options), Plain::sync)
     }
 
     /// Rotates now, under the naming in force.
@@ -277,7 +279,7 @@ impl Appender {
     pub fn rotate(&self) -> Result<()> {
         let refuse =
             || Error::new(ErrorKind::NotRotatable, "rotate", &self.path, "there is no journal for this target");
-        self.on_engine(|engine| engine.wish(true), |_| Err(refuse()))
+        self.on_engine(|engine| engine.wish(true, &self.options), |_| Err(refuse()))
     }
 
     /// Looks at the path again before anything more is written: for those who rotate from outside.
@@ -285,7 +287,7 @@ impl Appender {
     /// # Errors
     /// `TimedOut`.
     pub fn reopen(&self) -> Result<()> {
-        self.on_engine(|engine| engine.wish(false), |_| Ok(()))
+        self.on_engine(|engine| engine.wish(false, &self.options), |_| Ok(()))
     }
 
     /// Flushes and detaches. A later append attaches again.
@@ -294,13 +296,14 @@ impl Appender {
     /// As [`flush`](Self::flush); it is detached all the same, and what is left is safe in the journal.
     pub fn close(&self) -> Result<()> {
         let attached = self.state.lock().engine.is_some();
-        let result = if attached { self.on_engine(Engine::flush, |_| Ok(())) } else { Ok(()) };
+        let result = if attached { self.flush() } else { Ok(()) };
         let (engine, plain) = {
             let mut state = self.state.lock();
             (state.engine.take(), state.plain.take())
         };
         drop(plain);
         if let Some(engine) = engine {
+            engine.leaver_waits(&self.options);
             // So that it is not the background thread that drops the engine, at some later time.
             engine.thread.stop(&engine);
         }
@@ -380,8 +383,13 @@ impl Appender {
         act(plain)
     }
 
-    /// Leaves an engine whose journal is gone; the next call attaches to the new one.
+    /// Leaves an engine whose journal is gone; the next call attaches to the new one. Not before what this process has
+    /// in the old one is in the file, within `wait`: what follows must not come before it (P4). Others may go on using
+    /// the engine, so this does not wait for its end.
     fn leave(&self, engine: &Arc<Engine>) {
+        let _ = engine.drain(&self.options);
+        engine.leaver_waits(&self.options);
+        left(engine);
         let mut state = self.state.lock();
         if state.engine.as_ref().is_some_and(|e| Arc::ptr_eq(e, engine)) {
             state.engine = None;
@@ -411,10 +419,13 @@ impl Appender {
             return Ok(Target::Plain);
         }
         let now = os::coarse_ms();
-        if self.degraded.load(Ordering::Relaxed) && state.plain.is_some() && now < state.retry_at_ms {
+        let degraded = self.degraded.load(Ordering::Relaxed);
+        if degraded && state.plain.is_some() && now < state.retry_at_ms {
             return Ok(Target::Plain);
         }
-        match attach(&self.path, &self.options) {
+        // Once per incident: whoever is degraded has waited, and its log calls do not wait again.
+        let patience = if degraded { RETRY_PATIENCE } else { self.options.wait };
+        match attach(&self.path, &self.options, How { patience, governs: true }) {
             Ok(engine) => {
                 self.degraded.store(false, Ordering::Relaxed);
                 state.plain = None;
@@ -422,7 +433,7 @@ impl Appender {
                 Ok(Target::Engine(engine))
             }
             Err(e) if self.degrade && is_degradable(&e) => {
-                state.retry_at_ms = now + RETRY_MS;
+                state.retry_at_ms = os::coarse_ms() + RETRY_MS;
                 self.degraded.store(true, Ordering::Relaxed);
                 Ok(Target::Plain)
             }
@@ -435,6 +446,7 @@ impl Appender {
 impl Drop for Appender {
     fn drop(&mut self) {
         if let Some(engine) = self.state.lock().engine.take() {
+            engine.leaver_waits(&self.options);
             // So that it is not the background thread that drops the engine, at some later time.
             engine.thread.stop(&engine);
         }
