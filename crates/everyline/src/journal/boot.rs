@@ -225,3 +225,6 @@ fn large(note: &Note, slot: u64, sources: &[Option<(Slot, Option<File>)>]) -> Op
     let frame = Frame::decode(&head, u64::MAX)?;
     (u64::from(frame.len) == note.len.load(Ordering::Relaxed)).then_some((frame.len, frame.crc))
 }
+
+#[cfg(test)]
+mod tests;
