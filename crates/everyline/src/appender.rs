@@ -22,6 +22,8 @@ use crate::status::{self, Status};
 const RETRY_MS: u64 = 1000;
 /// ... and waits this long for a journal that is just being built.
 const RETRY_PATIENCE: Duration = Duration::from_millis(2);
+/// Building a journal takes a few ms; whoever starts waits for that also with a `wait` of nothing.
+const LEAST_PATIENCE: Duration = Duration::from_millis(100);
 /// Times a record is brought to a new journal when the old one goes away under it.
 const MOVES: u32 = 5;
 
@@ -424,8 +426,8 @@ impl Appender {
             return Ok(Target::Plain);
         }
         // Once per incident: whoever is degraded has waited, and its log calls do not wait again.
-        let patience = if degraded { RETRY_PATIENCE } else { self.options.wait };
-        match attach(&self.path, &self.options, How { patience, governs: true }) {
+        let patience = if degraded { RETRY_PATIENCE } else { self.options.wait.max(LEAST_PATIENCE) };
+        match attach(&self.path, &self.options, How { patience, governs: true, hurried: degraded }) {
             Ok(engine) => {
                 self.degraded.store(false, Ordering::Relaxed);
                 state.plain = None;

@@ -49,6 +49,8 @@ pub struct How {
     pub patience: Duration,
     /// The options are put in force for all; else those in force stay.
     pub governs: bool,
+    /// Does not even wait for another thread of this process that is attaching, to whatever log.
+    pub hurried: bool,
 }
 
 /// Finds or makes this process's engine for a log.
@@ -56,7 +58,12 @@ pub fn attach(path: &Path, options: &Options, how: How) -> Result<Arc<Engine>> {
     hooks::install();
     let log = Log::find(path)?;
     let key = (log.directory.id(), log.name.clone());
-    let mut engines = ENGINES.lock();
+    let mut engines = if how.hurried {
+        let hint = "another thread of this process is attaching at this moment";
+        ENGINES.try_lock().ok_or_else(|| Error::new(ErrorKind::TimedOut, "attach to", &log.path, hint))?
+    } else {
+        ENGINES.lock()
+    };
     if let Some(engine) = engines.get(&key).and_then(Weak::upgrade)
         && !engine.env.is_lost()
     {

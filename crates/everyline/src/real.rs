@@ -228,10 +228,11 @@ impl Env for Real {
         // "Cannot tell" (a process that gave up the right to look) is not "moved", which would send everybody away: those
         // who can tell will say so.
         let moved = matches!(self.control.is_current(&self.log, &self.place), Ok(false));
+        let said = &self.control.words().wishes.moved;
         if moved {
-            self.control.words().wishes.moved.store(1, Ordering::Release);
+            said.store(1, Ordering::Release);
         }
-        !moved
+        !moved && said.load(Ordering::Relaxed) == 0
     }
 
     fn watch(&self) {

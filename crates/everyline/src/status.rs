@@ -284,7 +284,7 @@ fn join(path: &Path) -> Result<(std::sync::Arc<crate::engine::Engine>, Options, 
         wait: JOIN_WAIT,
         ..Options::default()
     };
-    let engine = attach(path, &options, How { patience: JOIN_PATIENCE, governs: false })?;
+    let engine = attach(path, &options, How { patience: JOIN_PATIENCE, governs: false, hurried: false })?;
     Ok((engine, options, left))
 }
 

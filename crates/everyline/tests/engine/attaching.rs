@@ -79,17 +79,25 @@ fn of_many_that_start_at_once_with_truncate_nobody_loses_a_record() {
     }
 }
 
-#[test]
-fn whoever_sits_on_the_journal_holds_up_the_start_within_wait_and_no_log_call_after_it() {
-    let dir = Dir::new();
+/// Holds the exclusive lock on a journal, as a process does that is stopped while it builds or removes it.
+fn sit_on_journal(dir: &Dir) -> std::fs::File {
     std::fs::create_dir_all(dir.inner("")).unwrap();
     let control = std::fs::File::create(dir.inner("control")).unwrap();
     // SAFETY: an open descriptor.
     assert_eq!(unsafe { libc::flock(control.as_raw_fd(), libc::LOCK_EX) }, 0);
+    control
+}
+
+#[test]
+fn whoever_sits_on_the_journal_holds_up_the_start_within_wait_and_no_log_call_after_it() {
+    let (dir, other) = (Dir::new(), Dir::new());
+    let (control, _others) = (sit_on_journal(&dir), sit_on_journal(&other));
     let wait = Duration::from_secs(2);
     let started = Instant::now();
     let log = dir.builder().wait(wait).open_degraded().unwrap();
     assert!(started.elapsed() >= wait && started.elapsed() < 2 * wait, "{:?}", started.elapsed());
+    // Another thread of this process starts on another log, and waits, too.
+    let starter = std::thread::spawn(move || drop(other.builder().wait(Duration::from_millis(2500)).open_degraded()));
     let (started, mut slowest, mut seq) = (Instant::now(), Duration::ZERO, 0);
     while started.elapsed() < Duration::from_secs(3) {
         let call = Instant::now();
@@ -100,6 +108,7 @@ fn whoever_sits_on_the_journal_holds_up_the_start_within_wait_and_no_log_call_af
     }
     assert!(slowest < wait / 2, "a log call waited {slowest:?}");
     assert!(log.counters().is_degraded);
+    starter.join().unwrap();
     drop(control);
     until("the journal", || {
         log.append(&record(1, seq, 60)).unwrap();
