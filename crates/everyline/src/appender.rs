@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::attach::attach;
+use crate::attach::{How, attach, left};
 use crate::engine::{Engine, Mark};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fork::{ForkCell, Guard};
@@ -20,6 +20,10 @@ use crate::status::{self, Status};
 
 /// A degraded appender tries to attach again this often.
 const RETRY_MS: u64 = 1000;
+/// ... and waits this long for a journal that is just being built.
+const RETRY_PATIENCE: Duration = Duration::from_millis(2);
+/// Building a journal takes a few ms; whoever starts waits for that also with a `wait` of nothing.
+const LEAST_PATIENCE: Duration = Duration::from_millis(100);
 /// Times a record is brought to a new journal when the old one goes away under it.
 const MOVES: u32 = 5;
 
@@ -240,7 +244,7 @@ impl Appender {
                     return self.with_plain(|plain| plain.append(record));
                 }
                 Target::Engine(engine) => {
-                    let mark = match engine.publish(level, record) {
+                    let mark = match engine.publish(level, record, &self.options) {
                         Ok(mark) => mark,
                         Err(_) if engine.env.is_lost() => {
                             self.leave(&engine);
@@ -249,7 +253,7 @@ impl Appender {
                         Err(e) => return Err(e),
                     };
                     *accepted = true;
-                    let result = engine.settle(level, mark);
+                    let result = engine.settle(level, mark, &self.options);
                     return if engine.env.is_lost() { self.move_on(engine, level, mark) } else { result };
                 }
             }
@@ -262,15 +266,14 @@ impl Appender {
     #[cold]
     fn move_on(&self, engine: Arc<Engine>, level: u8, mark: Mark) -> Result<()> {
         self.leave(&engine);
-        if !engine.options.fsync.is_due_at(level) {
+        if !self.options.fsync.is_due_at(level) {
             drop(engine);
             let _ = self.target();
             return Ok(());
         }
-        let _ = engine.drain();
         let arrived = |next: &Engine| {
-            next.wait_until(|| engine.reached(mark))?;
-            next.sync()
+            next.wait_until(|| engine.reached(mark), &self.options)?;
+            next.sync(&self.options)
         };
         self.on_engine(arrived, Plain::sync)
     }
@@ -280,7 +283,7 @@ impl Appender {
     /// # Errors
     /// `TimedOut` after the `wait` that was set; the message says what stands in the way.
     pub fn flush(&self) -> Result<()> {
-        self.on_engine(|engine| engine.flush(), |_| Ok(()))
+        self.on_engine(|engine| engine.flush(&self.options), |_| Ok(()))
     }
 
     /// Waits until the records of this process are on disk.
@@ -288,7 +291,7 @@ impl Appender {
     /// # Errors
     /// As [`flush`](Self::flush), and what `fsync` says. An `EIO` is never retried: the log goes on in a new file.
     pub fn sync(&self) -> Result<()> {
-        self.on_engine(|engine| engine.sync(), Plain::sync)
+        self.on_engine(|engine| engine.sync(&self.options), Plain::sync)
     }
 
     /// Rotates now, under the naming in force.
@@ -298,7 +301,7 @@ impl Appender {
     pub fn rotate(&self) -> Result<()> {
         let refuse =
             || Error::new(ErrorKind::NotRotatable, "rotate", &self.path, "there is no journal for this target");
-        self.on_engine(|engine| engine.wish(true), |_| Err(refuse()))
+        self.on_engine(|engine| engine.wish(true, &self.options), |_| Err(refuse()))
     }
 
     /// Looks at the path again before anything more is written: for those who rotate from outside.
@@ -306,7 +309,7 @@ impl Appender {
     /// # Errors
     /// `TimedOut`.
     pub fn reopen(&self) -> Result<()> {
-        self.on_engine(|engine| engine.wish(false), |_| Ok(()))
+        self.on_engine(|engine| engine.wish(false, &self.options), |_| Ok(()))
     }
 
     /// Flushes and detaches. A later append attaches again.
@@ -315,13 +318,14 @@ impl Appender {
     /// As [`flush`](Self::flush); it is detached all the same, and what is left is safe in the journal.
     pub fn close(&self) -> Result<()> {
         let attached = self.state.lock().engine.is_some();
-        let result = if attached { self.on_engine(Engine::flush, |_| Ok(())) } else { Ok(()) };
+        let result = if attached { self.flush() } else { Ok(()) };
         let (engine, plain) = {
             let mut state = self.state.lock();
             (state.engine.take(), state.plain.take())
         };
         drop(plain);
         if let Some(engine) = engine {
+            engine.leaver_waits(&self.options);
             // So that it is not the background thread that drops the engine, at some later time.
             engine.thread.stop(&engine);
         }
@@ -401,8 +405,13 @@ impl Appender {
         act(plain)
     }
 
-    /// Leaves an engine whose journal is gone; the next call attaches to the new one.
+    /// Leaves an engine whose journal is gone; the next call attaches to the new one. Not before what this process has
+    /// in the old one is in the file, within `wait`: what follows must not come before it (P4). Others may go on using
+    /// the engine, so this does not wait for its end.
     fn leave(&self, engine: &Arc<Engine>) {
+        let _ = engine.drain(&self.options);
+        engine.leaver_waits(&self.options);
+        left(engine);
         let mut state = self.state.lock();
         if state.engine.as_ref().is_some_and(|e| Arc::ptr_eq(e, engine)) {
             state.engine = None;
@@ -432,10 +441,13 @@ impl Appender {
             return Ok(Target::Plain);
         }
         let now = os::coarse_ms();
-        if self.degraded.load(Ordering::Relaxed) && state.plain.is_some() && now < state.retry_at_ms {
+        let degraded = self.degraded.load(Ordering::Relaxed);
+        if degraded && state.plain.is_some() && now < state.retry_at_ms {
             return Ok(Target::Plain);
         }
-        match attach(&self.path, &self.options) {
+        // Once per incident: whoever is degraded has waited, and its log calls do not wait again.
+        let patience = if degraded { RETRY_PATIENCE } else { self.options.wait.max(LEAST_PATIENCE) };
+        match attach(&self.path, &self.options, How { patience, governs: true, hurried: degraded }) {
             Ok(engine) => {
                 self.degraded.store(false, Ordering::Relaxed);
                 state.plain = None;
@@ -443,7 +455,7 @@ impl Appender {
                 Ok(Target::Engine(engine))
             }
             Err(e) if self.degrade && is_degradable(&e) => {
-                state.retry_at_ms = now + RETRY_MS;
+                state.retry_at_ms = os::coarse_ms() + RETRY_MS;
                 self.degraded.store(true, Ordering::Relaxed);
                 Ok(Target::Plain)
             }
@@ -456,6 +468,7 @@ impl Appender {
 impl Drop for Appender {
     fn drop(&mut self) {
         if let Some(engine) = self.state.lock().engine.take() {
+            engine.leaver_waits(&self.options);
             // So that it is not the background thread that drops the engine, at some later time.
             engine.thread.stop(&engine);
         }

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{AtFlags, OFlags};
 
@@ -15,11 +16,11 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fork::ForkCell;
 use crate::heirloom::{self, Item};
 use crate::hooks;
-use crate::journal::claim::{claim, map_slot, mapping_keeps_lock};
+use crate::journal::claim::{Claim, claim, map_slot, mapping_keeps_lock};
 use crate::journal::control::{self, ControlFile, load2};
 use crate::journal::layout::{BYTE_ORDER, CONTROL_BYTES, Control, LAYOUT_VERSION, MAGIC, READY, SLOTS};
 use crate::journal::map::Map;
-use crate::journal::place::{Log, Place};
+use crate::journal::place::{Aside, Log, Place};
 use crate::journal::slot::Slot;
 use crate::options::Options;
 use crate::os::{self, Handle, Transient};
@@ -28,8 +29,9 @@ use crate::protocol::env::{Env, Settings};
 use crate::protocol::lease::State;
 use crate::real::Real;
 
-/// Tries at a journal that others build and remove at the same time.
-const TRIES: u32 = 200;
+/// Tries at a journal that others build and remove at the same time; most of them without a pause.
+const TRIES: u32 = 400;
+const HASTY_TRIES: u32 = 50;
 
 /// Device and inode of the log's directory, and the log's name in it.
 type Key = ((u64, u64), String);
@@ -37,22 +39,48 @@ type Key = ((u64, u64), String);
 /// The engines of this process. A forked child finds it empty.
 static ENGINES: ForkCell<HashMap<Key, Weak<Engine>>> = ForkCell::new();
 
+/// Latest stamp in any slot that this process has left: what it logs in its next one is not older (P4).
+static LEFT_AT: AtomicU64 = AtomicU64::new(0);
+
+/// How to attach.
+#[derive(Clone, Copy, Debug)]
+pub struct How {
+    /// Longest wait for a process that builds or removes the journal.
+    pub patience: Duration,
+    /// The options are put in force for all; else those in force stay.
+    pub governs: bool,
+    /// Does not even wait for another thread of this process that is attaching, to whatever log.
+    pub hurried: bool,
+}
+
 /// Finds or makes this process's engine for a log.
-pub fn attach(path: &Path, options: &Options) -> Result<Arc<Engine>> {
+pub fn attach(path: &Path, options: &Options, how: How) -> Result<Arc<Engine>> {
     hooks::install();
     let log = Log::find(path)?;
     let key = (log.directory.id(), log.name.clone());
-    let mut engines = ENGINES.lock();
+    let mut engines = if how.hurried {
+        let hint = "another thread of this process is attaching at this moment";
+        ENGINES.try_lock().ok_or_else(|| Error::new(ErrorKind::TimedOut, "attach to", &log.path, hint))?
+    } else {
+        ENGINES.lock()
+    };
     if let Some(engine) = engines.get(&key).and_then(Weak::upgrade)
         && !engine.env.is_lost()
     {
-        put_settings_in_force(&engine.env, options);
+        if how.governs {
+            put_settings_in_force(&engine.env, options);
+        }
         return Ok(engine);
     }
-    let (env, first) = enter(log, options).inspect_err(|_| discard_half_built(path))?;
-    put_settings_in_force(&env, options);
-    if first && options.truncate {
-        truncate(&env)?;
+    let env = enter(log, options, how.patience).inspect_err(|_| discard_half_built(path))?;
+    if how.governs {
+        put_settings_in_force(&env, options);
+    }
+    env.own().header().producer.last_stamp.fetch_max(LEFT_AT.load(Ordering::Relaxed), Ordering::Relaxed);
+    // What its last process left behind consumed and not given back, when it was killed between the two.
+    let over_tail = env.own().header().consumer.over_tail.load(Ordering::Relaxed);
+    if over_tail != 0 {
+        env.overflow_free(env.me(), 0, over_tail);
     }
     Committer::<Real>::attached(&env);
     let engine = Arc::new(Engine::new(env, options.clone()));
@@ -77,47 +105,70 @@ pub fn engines() -> Vec<Arc<Engine>> {
     ENGINES.lock().values().filter_map(Weak::upgrade).collect()
 }
 
-fn enter(log: Log, options: &Options) -> Result<(Real, bool)> {
+fn enter(log: Log, options: &Options, patience: Duration) -> Result<Real> {
     let key = heirloom::key(log.directory.id(), &log.name);
     check_target(&log, heirloom::has(key, Item::Log))?;
     let mut inherited = heirloom::copy(key, Item::Shared);
-    let path = log.path.clone();
-    for _ in 0..TRIES {
-        let place = match Place::open(&log, options.journal_dir.as_deref(), true) {
-            Err(e) if e.raw_os_error() == Some(libc::EACCES) && inherited.is_some() => {
-                Place::inherited(&log, inherited.take().expect("checked"))?
+    let until = Instant::now() + patience;
+    let mut last = None;
+    for tries in 0..TRIES {
+        if tries > HASTY_TRIES {
+            if Instant::now() >= until {
+                break;
             }
-            other => other?,
-        };
-        let Some(mut control) = ControlFile::attach(&log, &place, options.ring_bytes)? else { continue };
-        let pinned = mapping_keeps_lock(&place)?;
-        if pinned {
-            // From here on the mapping holds the shared lock.
-            control.lock = None;
+            std::thread::sleep(Duration::from_millis(1));
         }
-        let claim = claim(&place, &control, pinned)?;
-        if !control.is_current(&place) {
-            continue;
+        match enter_once(&log, options, until, &mut inherited) {
+            Ok(Some((place, control, claim))) => {
+                heirloom::keep(key, Item::Shared, &place.shared);
+                let real = Real::new(log, place, control, claim, key, Settings::of(options));
+                check_engines_apart(&real)?;
+                return Ok(real);
+            }
+            Ok(None) => last = None,
+            // The last process that left removed the journal between two of our steps; or a directory is missing.
+            Err(e) if e.raw_os_error() == Some(libc::ENOENT) => last = Some(e),
+            Err(e) => return Err(e),
         }
-        let first = control.words().wishes.high_water.load(Ordering::Relaxed) <= 1
-            && control.words().file.epoch.load(Ordering::Relaxed) == 0;
-        heirloom::keep(key, Item::Shared, &place.shared);
-        let real = Real::new(log, place, control, claim, key);
-        check_engines_apart(&real)?;
-        return Ok((real, first));
     }
-    Err(Error::new(
-        ErrorKind::JournalUnsettled,
-        "attach to",
-        &path,
-        "its journal is being built and removed all the time",
-    ))
+    Err(last.unwrap_or_else(|| {
+        let hint = "its journal is being built and removed all the time";
+        Error::new(ErrorKind::JournalUnsettled, "attach to", &log.path, hint)
+    }))
+}
+
+/// `None`, or `ENOENT`: the journal went away meanwhile.
+fn enter_once(
+    log: &Log,
+    options: &Options,
+    until: Instant,
+    inherited: &mut Option<Handle>,
+) -> Result<Option<(Place, ControlFile, Claim)>> {
+    let place = match Place::find_or_make(log, options.journal_dir.as_deref(), options.mode) {
+        Err(e) if e.raw_os_error() == Some(libc::EACCES) && inherited.is_some() => {
+            Place::inherited(log, inherited.take().expect("checked"))?
+        }
+        other => other?,
+    };
+    // `truncate`, by the first process only, before anybody else can attach: later it would empty what others wrote.
+    let first = || if options.truncate { truncate(log) } else { Ok(()) };
+    let Some(mut control) = ControlFile::attach(log, &place, options.ring_bytes, until, first)? else {
+        return Ok(None);
+    };
+    let pinned = mapping_keeps_lock(&place)?;
+    if pinned {
+        // From here on the mapping holds the shared lock.
+        control.lock = None;
+    }
+    let claim = claim(&place, &control, pinned)?;
+    let is_current = control.is_current(log, &place).map_err(|e| Error::os("stat journal", &place.path, e))?;
+    Ok(is_current.then_some((place, control, claim)))
 }
 
 /// A process that could not attach leaves nothing behind that nobody uses.
 fn discard_half_built(path: &Path) {
     if let Ok(log) = Log::find(path)
-        && let Ok(place) = Place::open(&log, None, false)
+        && let Ok(place) = Place::find(&log)
     {
         let _ = remove_if_unused(&log, &place.parent);
     }
@@ -167,21 +218,27 @@ fn put_settings_in_force(env: &Real, options: &Options) {
     let _ = Settings::of(options).put_in_force(&env.place, env.control());
 }
 
-/// `truncate`, by the first process only: the others would empty what the first has written.
-fn truncate(env: &Real) -> Result<()> {
+fn truncate(log: &Log) -> Result<()> {
     let flags = OFlags::WRONLY | OFlags::TRUNC;
-    match os::open_at(env.log.directory.fd(), &env.log.name, flags, 0) {
+    match os::open_at(log.directory.fd(), &log.name, flags, 0) {
         Ok(_) => Ok(()),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(e) => Err(Error::os("truncate", &env.log.path, e)),
+        Err(e) => Err(Error::os("truncate", &log.path, e)),
     }
+}
+
+/// Remembers how late the last record was that this process put into the slot of an engine it leaves.
+pub fn left(engine: &Engine) {
+    let stamp = engine.env.own().header().producer.last_stamp.load(Ordering::Relaxed).min(os::MAX_STAMP);
+    LEFT_AT.fetch_max(stamp, Ordering::Relaxed);
 }
 
 /// Leaves a log: drains, and says that the slot is free. The slot's lock goes with the mapping, when `env` is dropped;
 /// then [`Leaving`], the engine's last field, removes the journal if nobody needs it.
 impl Drop for Engine {
     fn drop(&mut self) {
-        let _ = self.drain();
+        let _ = self.drain(&self.way_out());
+        left(self);
         if self.env.is_lost() {
             return;
         }
@@ -216,10 +273,11 @@ impl Drop for Leaving {
 
 /// Removes the journal if no process is attached and nothing is undelivered. True if it did.
 pub fn remove_if_unused(log: &Log, parent: &Handle) -> std::io::Result<bool> {
-    let Ok(place) = Place::open(log, None, false) else { return Ok(false) };
+    let Ok(place) = Place::find(log) else { return Ok(false) };
     let Ok(fd) = os::open_at(place.shared.fd(), control::NAME, OFlags::RDWR, 0) else { return Ok(false) };
     let fd = Transient::new(fd)?;
-    if !os::try_flock(fd.fd(), true)? || !place.is_current() {
+    // A name that this process may not look at is nothing to remove.
+    if !os::try_flock(fd.fd(), true)? || !place.is_current(log).unwrap_or(false) {
         return Ok(false);
     }
     match Map::shared(fd.fd(), CONTROL_BYTES, false) {
@@ -228,9 +286,10 @@ pub fn remove_if_unused(log: &Log, parent: &Handle) -> std::io::Result<bool> {
         Err(e) if e.kind() != std::io::ErrorKind::UnexpectedEof => return Ok(false),
         _ => {}
     }
-    let aside = place.set_aside("gone")?;
+    place.remove_anchor(log)?;
+    let aside = place.set_aside(Aside::Gone)?;
     remove_tree(parent, &aside)?;
-    let _ = place.remove_anchor(log);
+    place.remove_own_parent();
     Ok(true)
 }
 
@@ -275,17 +334,33 @@ pub fn backlog(slot: &Slot) -> (u64, u64) {
     (ring, over)
 }
 
-/// Removes a journal that was set aside: two levels of directories, nothing deeper.
+/// Removes a journal that was set aside: two levels of directories, nothing deeper. Somebody who had just opened it may
+/// still make a file in it, or remove it at the same time.
 pub fn remove_tree(parent: &Handle, name: &str) -> std::io::Result<()> {
-    use std::os::fd::AsFd;
+    let mut tries = 0;
+    loop {
+        match remove_tree_once(parent, name) {
+            Err(e) if e.kind() == std::io::ErrorKind::DirectoryNotEmpty && tries < HASTY_TRIES => tries += 1,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            other => return other,
+        }
+    }
+}
+
+fn remove_tree_once(parent: &Handle, name: &str) -> std::io::Result<()> {
+    use std::os::fd::{AsFd, BorrowedFd};
+    let unlink = |directory: BorrowedFd<'_>, name: &str, flags| match rustix::fs::unlinkat(directory, name, flags) {
+        Err(rustix::io::Errno::NOENT) => Ok(()),
+        other => other,
+    };
     let outer = os::open_directory(parent.fd(), name)?;
     for inner_name in os::names(outer.as_fd(), "")? {
         if let Ok(inner) = os::open_directory(outer.as_fd(), &inner_name) {
             for file in os::names(inner.as_fd(), "")? {
-                rustix::fs::unlinkat(&inner, file.as_str(), AtFlags::empty())?;
+                unlink(inner.as_fd(), &file, AtFlags::empty())?;
             }
-            rustix::fs::unlinkat(&outer, inner_name.as_str(), AtFlags::REMOVEDIR)?;
+            unlink(outer.as_fd(), &inner_name, AtFlags::REMOVEDIR)?;
         }
     }
-    Ok(rustix::fs::unlinkat(parent.fd(), name, AtFlags::REMOVEDIR)?)
+    Ok(unlink(parent.fd(), name, AtFlags::REMOVEDIR)?)
 }

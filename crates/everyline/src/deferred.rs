@@ -12,7 +12,6 @@ use rustix::thread::futex;
 
 use crate::engine::Engine;
 use crate::fork::ForkCell;
-use crate::options::Fsync;
 use crate::protocol::commit::{Effort, Looked};
 use crate::protocol::env::Env;
 
@@ -132,12 +131,10 @@ fn run(state: &State, engine: &Weak<Engine>) {
         let found = engine.env.control().dirty.any();
         nap = if found { NAP } else { NAP_MOST.min(nap * 2) };
         let looked = engine.commit(Effort::Drain);
-        if let Fsync::Interval(every) = engine.options.fsync
-            && engine.owes_sync()
-        {
-            engine.sync_if_due(every);
+        if let Some(every) = engine.owes_sync() {
+            engine.sync_if_due(every, &engine.options);
         }
-        let busy = found || engine.mark() != before || engine.env.control().dirty.any() || engine.owes_sync();
+        let busy = found || engine.mark() != before || engine.env.control().dirty.any() || engine.owes_sync().is_some();
         idle = if busy { 0 } else { idle + 1 };
         if idle <= IDLE_NAPS {
             drop(engine);

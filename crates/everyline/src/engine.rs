@@ -4,10 +4,13 @@
 //! or overflow file, published), and in write-through mode somebody is responsible for it this very moment. It never
 //! waits for another process or for space beyond the user's bound, once per incident. Threads of the process share one
 //! ring under a short lock in which nothing waits, allocates or enters the kernel (overflow excepted).
+//!
+//! Appenders of one process share the engine of a log, not their options: each call brings those of its appender along
+//! (`by`). What no appender calls for, the background thread and the way out, goes by those it was attached with.
 
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::attach::Leaving;
@@ -70,14 +73,18 @@ enum Attempt {
 #[derive(Debug)]
 pub struct Engine {
     pub(crate) env: Real,
+    /// Of the appender that attached.
     pub(crate) options: Options,
+    /// How long the last appender that left may wait on the way out, ms.
+    leaver_waits_ms: AtomicU64,
     ring: ForkCell<Ring>,
     committer: ForkCell<Option<Committer<Real>>>,
     pub(crate) thread: Thread,
     /// Epoch of the live file at the last sync.
     sync_epoch: ForkCell<Option<u64>>,
     synced_at_ms: AtomicU64,
-    wants_sync: AtomicBool,
+    /// A sync is owed to a record, this many ms after it at the latest; 0: none is.
+    owes_sync_ms: AtomicU64,
     /// Calls that had to wait for room.
     pub(crate) waited: AtomicU64,
     /// Of the last overflow write that failed, for the message of a drop.
@@ -91,13 +98,14 @@ impl Engine {
     pub fn new(env: Real, options: Options) -> Self {
         Self {
             env,
+            leaver_waits_ms: AtomicU64::new(options.wait.as_millis() as u64),
             options,
             ring: ForkCell::new(),
             committer: ForkCell::new(),
             thread: Thread::default(),
             sync_epoch: ForkCell::new(),
             synced_at_ms: AtomicU64::new(0),
-            wants_sync: AtomicBool::new(false),
+            owes_sync_ms: AtomicU64::new(0),
             waited: AtomicU64::new(0),
             overflow_errno: AtomicU32::new(0),
             leaving: Leaving::default(),
@@ -109,42 +117,42 @@ impl Engine {
     ///
     /// # Errors
     /// From a sync that the fsync policy asks for.
-    pub fn settle(&self, level: u8, mark: Mark) -> Result<()> {
-        let urgent = level >= self.options.urgent_level;
-        if self.options.commit == Commit::Deferred && !urgent {
+    pub fn settle(&self, level: u8, mark: Mark, by: &Options) -> Result<()> {
+        let urgent = level >= by.urgent_level;
+        if by.commit == Commit::Deferred && !urgent {
             self.thread.notify(self);
         } else {
             self.commit(Effort::Call);
         }
-        if self.options.fsync.is_due_at(level) {
-            return self.sync_at_once(mark);
+        if by.fsync.is_due_at(level) {
+            return self.sync_at_once(mark, by);
         }
-        if let Fsync::Interval(every) = self.options.fsync {
-            self.sync_if_due(every);
+        if let Fsync::Interval(every) = by.fsync {
+            self.sync_if_due(every, by);
         }
         if urgent {
-            self.wait_urgent(mark);
+            self.wait_urgent(mark, by);
         }
         Ok(())
     }
 
     /// An urgent record is waited for, once per incident: while the holder takes nothing since the last wait ran out,
     /// nobody waits again. Not an error: the record is safe in the journal.
-    fn wait_urgent(&self, mark: Mark) {
+    fn wait_urgent(&self, mark: Mark, by: &Options) {
         if self.reached(mark) || self.has_given_up() {
             return;
         }
-        if self.wait_for(mark).is_err() {
+        if self.wait_for(mark, by).is_err() {
             self.waited.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     /// For a record that the policy wants on disk: waits for a holder without progress once per incident, too.
-    fn sync_at_once(&self, mark: Mark) -> Result<()> {
+    fn sync_at_once(&self, mark: Mark, by: &Options) -> Result<()> {
         if !self.reached(mark) && self.has_given_up() {
-            return Err(self.timed_out(self.commit(Effort::Drain)));
+            return Err(self.timed_out(self.commit(Effort::Drain), by));
         }
-        self.sync_from(mark)
+        self.sync_from(mark, by)
     }
 
     /// True while the holder takes nothing since a wait ran into its bound.
@@ -156,9 +164,12 @@ impl Engine {
     ///
     /// # Errors
     /// `Dropped` by policy; `RecordTooLarge`; `NotAttached` if the journal went away meanwhile.
-    pub fn publish(&self, level: u8, record: &[u8]) -> Result<Mark> {
-        if span(record.len() as u64) > self.options.overflow_bytes || u32::try_from(record.len()).is_err() {
-            let hint = format!("{} bytes; overflow_bytes is {}", record.len(), self.options.overflow_bytes);
+    pub fn publish(&self, level: u8, record: &[u8], by: &Options) -> Result<Mark> {
+        if !self.env.holds_its_slot() {
+            return Err(lost(&self.env));
+        }
+        if span(record.len() as u64) > by.overflow_bytes || u32::try_from(record.len()).is_err() {
+            let hint = format!("{} bytes; overflow_bytes is {}", record.len(), by.overflow_bytes);
             return Err(Error::new(ErrorKind::RecordTooLarge, "append to", &self.env.log.path, hint));
         }
         let frame = Frame { len: record.len() as u32, level, stamp: 0, crc: crc32c::crc32c(record) };
@@ -167,7 +178,7 @@ impl Engine {
             return Ok(mark);
         }
         drop(ring);
-        self.publish_slowly(frame, record)
+        self.publish_slowly(frame, record, by)
     }
 
     /// P1 to P4 into the ring.
@@ -201,12 +212,12 @@ impl Engine {
     }
 
     /// P1 for a full ring, or a record larger than it.
-    fn try_overflow(&self, ring: &mut Ring, frame: Frame, record: &[u8]) -> Attempt {
+    fn try_overflow(&self, ring: &mut Ring, frame: Frame, record: &[u8], by: &Options) -> Attempt {
         let words = self.env.own().header();
         let at = words.producer.over_len.load(Ordering::Relaxed);
         let used = at - words.consumer.over_tail.load(Ordering::Acquire).min(at);
         let head = words.producer.head.load(Ordering::Relaxed);
-        if used + frame.span() > self.options.overflow_bytes {
+        if used + frame.span() > by.overflow_bytes {
             return Attempt::OverflowFull;
         }
         let frame = self.stamped(frame);
@@ -251,7 +262,7 @@ impl Engine {
 
     /// No room at once: make some, wait, overflow, or apply the policy.
     #[cold]
-    fn publish_slowly(&self, frame: Frame, record: &[u8]) -> Result<Mark> {
+    fn publish_slowly(&self, frame: Frame, record: &[u8], by: &Options) -> Result<Mark> {
         self.waited.fetch_add(1, Ordering::Relaxed);
         let mut waiting = Waiting::begin();
         let started = waiting.started;
@@ -262,9 +273,8 @@ impl Engine {
             if let Attempt::Done(mark) = self.try_ring(&mut ring, frame, record) {
                 return Ok(mark);
             }
-            let overflow =
-                never_fits || stuck || started.elapsed() >= RING_PATIENCE.min(self.options.wait) || !ring.may_drain();
-            if overflow && let Attempt::Done(mark) = self.try_overflow(&mut ring, frame, record) {
+            let overflow = never_fits || stuck || started.elapsed() >= RING_PATIENCE.min(by.wait) || !ring.may_drain();
+            if overflow && let Attempt::Done(mark) = self.try_overflow(&mut ring, frame, record, by) {
                 return Ok(mark);
             }
             let gave_up = overflow && ring.gave_up == Some(self.taken());
@@ -279,22 +289,22 @@ impl Engine {
             if stuck && !overflow {
                 continue;
             }
-            let waited_out = gave_up || started.elapsed() >= self.options.wait;
-            let drops = overflow && waited_out && self.options.full == Full::Drop;
+            let waited_out = gave_up || started.elapsed() >= by.wait;
+            let drops = overflow && waited_out && by.full == Full::Drop;
             // Where nobody gets to write, nobody looks at the journal: there may be room in the one at its path.
             if drops {
                 self.env.journal_is_current();
             } else {
                 self.env.watch();
             }
-            if self.env.is_lost() {
+            if self.env.is_lost() || !self.env.holds_its_slot() {
                 return Err(lost(&self.env));
             }
             if drops {
-                return Err(self.drop_record());
+                return Err(self.drop_record(by));
             }
             if waiting.is_interrupted() {
-                return Err(self.interrupted("append to", self.drop_record()));
+                return Err(self.interrupted("append to", self.drop_record(by)));
             }
             let before = self.taken();
             self.env.wait_turn(|| self.taken() != before, SLICE_MS);
@@ -312,7 +322,7 @@ impl Engine {
         Error::new(ErrorKind::Interrupted, operation, &self.env.log.path, format!("the wait was ended; {state}"))
     }
 
-    fn drop_record(&self) -> Error {
+    fn drop_record(&self, by: &Options) -> Error {
         let mut ring = self.ring.lock();
         ring.gave_up = Some(self.taken());
         let dropped = &self.env.own().header().producer.dropped;
@@ -324,7 +334,7 @@ impl Engine {
             0 => "ring and overflow are full".to_owned(),
             errno => format!("ring full, overflow not writable: {}", io::Error::from_raw_os_error(errno)),
         };
-        let hint = format!("{why}; dropped and counted after waiting {:?} (policy `drop`)", self.options.wait);
+        let hint = format!("{why}; dropped and counted after waiting {:?} (policy `drop`)", by.wait);
         Error::new(ErrorKind::Dropped, "append to", &self.env.log.path, hint)
     }
 
@@ -336,6 +346,9 @@ impl Engine {
             // Pairs with the fence below.
             fence_after_rmw();
             let Some(mut committer) = self.committer.try_lock() else { return Looked::Busy };
+            if !self.env.holds_its_slot() {
+                return Looked::Failed(libc::EBADF);
+            }
             let looked = committer.get_or_insert_with(|| Committer::new(&self.env)).look(&self.env, effort);
             drop(committer);
             // Orders the unlock (a read-modify-write) before the look at the marks of threads that found it locked.
@@ -368,12 +381,12 @@ impl Engine {
     }
 
     /// Waits until everything up to `mark` is in the file.
-    pub fn wait_for(&self, mark: Mark) -> Result<()> {
-        self.wait_until(|| self.reached(mark))
+    pub fn wait_for(&self, mark: Mark, by: &Options) -> Result<()> {
+        self.wait_until(|| self.reached(mark), by)
     }
 
     /// Waits until something is in the file, committing meanwhile.
-    pub(crate) fn wait_until(&self, done: impl Fn() -> bool) -> Result<()> {
+    pub(crate) fn wait_until(&self, done: impl Fn() -> bool, by: &Options) -> Result<()> {
         let mut waiting = Waiting::begin();
         while !done() {
             let looked = self.commit(Effort::Drain);
@@ -383,19 +396,19 @@ impl Engine {
             if self.env.is_lost() {
                 return Err(lost(&self.env));
             }
-            if waiting.started.elapsed() >= self.options.wait {
+            if waiting.started.elapsed() >= by.wait {
                 self.ring.lock().gave_up = Some(self.taken());
-                return Err(self.timed_out(looked));
+                return Err(self.timed_out(looked, by));
             }
             if waiting.is_interrupted() {
-                return Err(self.interrupted("flush", self.timed_out(looked)));
+                return Err(self.interrupted("flush", self.timed_out(looked, by)));
             }
             self.env.wait_turn(&done, SLICE_MS);
         }
         Ok(())
     }
 
-    fn timed_out(&self, looked: Looked) -> Error {
+    fn timed_out(&self, looked: Looked, by: &Options) -> Error {
         let why = match looked {
             Looked::Failed(errno) => format!("writing fails: {}", io::Error::from_raw_os_error(errno)),
             Looked::Stuck(slot) => {
@@ -404,23 +417,23 @@ impl Engine {
             }
             _ => "others are still writing".to_owned(),
         };
-        let hint = format!("not in the file after {:?}: {why}; the records are safe in the journal", self.options.wait);
+        let hint = format!("not in the file after {:?}: {why}; the records are safe in the journal", by.wait);
         Error::new(ErrorKind::TimedOut, "flush", &self.env.log.path, hint)
     }
 
     /// Waits until this process's records are in the file.
-    pub fn flush(&self) -> Result<()> {
-        self.wait_for(self.mark())
+    pub fn flush(&self, by: &Options) -> Result<()> {
+        self.wait_for(self.mark(), by)
     }
 
     /// Waits until this process's records are on disk.
-    pub fn sync(&self) -> Result<()> {
-        self.sync_from(self.mark())
+    pub fn sync(&self, by: &Options) -> Result<()> {
+        self.sync_from(self.mark(), by)
     }
 
     /// Group commit: whoever comes while a sync runs is covered by the next one, and finds it done.
-    fn sync_from(&self, mark: Mark) -> Result<()> {
-        self.wait_for(mark)?;
+    fn sync_from(&self, mark: Mark, by: &Options) -> Result<()> {
+        self.wait_for(mark, by)?;
         let words = self.env.control();
         let target = position(words.file.epoch.load(Ordering::Acquire), words.file.end.load(Ordering::Relaxed));
         let mut file = self.sync_epoch.lock();
@@ -435,7 +448,7 @@ impl Engine {
         // has another name now.
         let before = file.replace(epoch);
         let moved_on = before != Some(epoch);
-        let result = match self.options.fsync {
+        let result = match by.fsync {
             Fsync::Never if moved_on => rustix::fs::syncfs(live.fd()).map_err(io::Error::from),
             _ => self.env.sync(&live).and_then(|()| if moved_on { self.env.sync_directory() } else { Ok(()) }),
         };
@@ -456,19 +469,22 @@ impl Engine {
         }
         words.synced.upto.store(position(epoch, end), Ordering::Release);
         self.synced_at_ms.store(self.env.coarse_ms(), Ordering::Relaxed);
-        self.wants_sync.store(false, Ordering::Relaxed);
+        self.owes_sync_ms.store(0, Ordering::Relaxed);
         Ok(())
     }
 
     /// `Fsync::Interval`: at the first commit after it has passed, or by the background thread.
-    pub(crate) fn sync_if_due(&self, every: Duration) {
+    pub(crate) fn sync_if_due(&self, every: Duration, by: &Options) {
         let now = self.env.coarse_ms();
-        if self.options.commit == Commit::Deferred && !self.thread.is_current() {
-            self.wants_sync.store(true, Ordering::Relaxed);
+        if by.commit == Commit::Deferred && !self.thread.is_current() {
+            let (owed, every) = (self.owes_sync_ms.load(Ordering::Relaxed), (every.as_millis() as u64).max(1));
+            if owed == 0 || every < owed {
+                self.owes_sync_ms.store(every, Ordering::Relaxed);
+            }
         } else if now.wrapping_sub(self.synced_at_ms.load(Ordering::Relaxed)) >= every.as_millis() as u64 {
             self.synced_at_ms.store(now, Ordering::Relaxed);
             // Reported through `synced.failed` and `status`; the record itself is in the file.
-            let _ = self.sync();
+            let _ = self.sync(by);
         }
     }
 
@@ -477,13 +493,24 @@ impl Engine {
         *self.sync_epoch.lock() = Some(self.env.control().file.epoch.load(Ordering::Acquire));
     }
 
-    /// Background thread: true if a sync is owed.
-    pub(crate) fn owes_sync(&self) -> bool {
-        self.wants_sync.load(Ordering::Relaxed)
+    /// Background thread: how long after a record a sync is owed, if one is.
+    pub(crate) fn owes_sync(&self) -> Option<Duration> {
+        let owed = self.owes_sync_ms.load(Ordering::Relaxed);
+        (owed != 0).then(|| Duration::from_millis(owed))
+    }
+
+    /// Called by an appender that leaves: if it is the last one, this is how it leaves.
+    pub(crate) fn leaver_waits(&self, by: &Options) {
+        self.leaver_waits_ms.store(by.wait.as_millis() as u64, Ordering::Relaxed);
+    }
+
+    /// Options for the way out.
+    pub(crate) fn way_out(&self) -> Options {
+        Options { wait: Duration::from_millis(self.leaver_waits_ms.load(Ordering::Relaxed)), ..self.options.clone() }
     }
 
     /// Asks for a look at the path, or for a rotation, and carries it out unless another process is at it.
-    pub fn wish(&self, rotate: bool) -> Result<()> {
+    pub fn wish(&self, rotate: bool, by: &Options) -> Result<()> {
         let wishes = &self.env.control().wishes;
         let (wish, done) =
             if rotate { (&wishes.rotate, &wishes.rotate_done) } else { (&wishes.reopen, &wishes.reopen_done) };
@@ -497,11 +524,11 @@ impl Engine {
             if done.load(Ordering::Acquire) >= mine {
                 break;
             }
-            if waiting.started.elapsed() >= self.options.wait {
-                return Err(self.timed_out(looked));
+            if waiting.started.elapsed() >= by.wait {
+                return Err(self.timed_out(looked, by));
             }
             if waiting.is_interrupted() {
-                return Err(self.interrupted("rotate or reopen", self.timed_out(looked)));
+                return Err(self.interrupted("rotate or reopen", self.timed_out(looked, by)));
             }
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -528,13 +555,14 @@ impl Engine {
 
     /// Out of a journal that was moved or deleted, with everything of this process: nobody comes back for it. Others may
     /// not be able to map our slot any more, so its mark is set anew for our own turn.
-    fn leave_moved(&self) -> Result<()> {
+    fn leave_moved(&self, by: &Options) -> Result<()> {
         let (mark, started) = (self.mark(), Instant::now());
         while !self.reached(mark) {
             self.env.control().dirty.mark(self.env.me());
             let looked = self.commit(Effort::Force);
-            if !self.reached(mark) && started.elapsed() >= self.options.wait {
-                return Err(self.timed_out(looked));
+            if !self.reached(mark) && started.elapsed() >= by.wait {
+                self.ring.lock().gave_up = Some(self.taken());
+                return Err(self.timed_out(looked, by));
             }
             self.env.wait_turn(|| self.reached(mark), SLICE_MS);
         }
@@ -544,31 +572,31 @@ impl Engine {
     /// Somebody deleted the live file, and what was written to it since stands in a file without a name, which is gone
     /// with the last process that has it open. The path is looked at every few milliseconds only, so a process that
     /// leaves looks once more, if its own descriptor says that there is a reason.
-    fn rescue_before_leaving(&self) {
+    fn rescue_before_leaving(&self, by: &Options) {
         let owes = || self.committer.lock().as_ref().is_some_and(|c| c.owes_rescue(&self.env));
         if !owes() {
             return;
         }
         let started = Instant::now();
         // Whoever notices may not be the one who has the old file: then it is this one's turn.
-        let _ = self.wish(false);
-        while owes() && started.elapsed() < self.options.wait {
+        let _ = self.wish(false, by);
+        while owes() && started.elapsed() < by.wait {
             self.commit(Effort::Force);
             std::thread::sleep(Duration::from_millis(1));
         }
     }
 
     /// Before detaching: everything of this process into the file, bounded by the user's wait.
-    pub fn drain(&self) -> Result<()> {
+    pub fn drain(&self, by: &Options) -> Result<()> {
         self.thread.stop(self);
         // A wait that ran out just now is not paid a second time.
         let gave_up = self.has_given_up();
         let result = match gave_up {
             true => Ok(()),
-            false if self.env.is_moved() => self.leave_moved(),
-            false => self.flush(),
+            false if self.env.is_moved() => self.leave_moved(by),
+            false => self.flush(by),
         };
-        self.rescue_before_leaving();
+        self.rescue_before_leaving(by);
         // What dead processes left, and what others have not yet taken up: a last one out leaves nothing behind.
         self.commit(Effort::Force);
         result

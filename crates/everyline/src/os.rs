@@ -127,6 +127,11 @@ impl Transient {
     pub fn id(&self) -> (u64, u64) {
         self.handle.id()
     }
+
+    /// True if the number still means the file it was taken for: then the lock is held, too.
+    pub fn is_intact(&self) -> bool {
+        self.handle.is_intact()
+    }
 }
 
 impl Drop for Transient {

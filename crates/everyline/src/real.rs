@@ -32,7 +32,10 @@ pub struct Real {
     /// Mapped on first use and kept: slot files neither shrink nor go away.
     slots: Box<[OnceLock<Slot>]>,
     /// Holds the slot's lock where the mapping does not.
-    _lock: Option<Transient>,
+    lock: Option<Transient>,
+    /// The settings as this process last read them; at first those it came with.
+    settings: ForkCell<Option<Settings>>,
+    own_settings: Settings,
     /// Key of the log in the table of inherited descriptors.
     heirloom: u64,
     /// The overflow file of this process, once there is one. Kept open: it may be deleted with the journal.
@@ -42,12 +45,21 @@ pub struct Real {
     watched_ms: AtomicU64,
 }
 
+/// No file system allocates larger blocks than this.
+const BLOCK_MOST: u64 = 1 << 20;
 /// How often the journal is looked for at its path.
 const WATCH_MS: u64 = 100;
 
 impl Real {
     /// Puts the parts together.
-    pub fn new(log: Log, place: Place, control: ControlFile, claim: Claim, heirloom: u64) -> Self {
+    pub fn new(
+        log: Log,
+        place: Place,
+        control: ControlFile,
+        claim: Claim,
+        heirloom: u64,
+        own_settings: Settings,
+    ) -> Self {
         let slots: Box<[OnceLock<Slot>]> = (0..SLOTS).map(|_| OnceLock::new()).collect();
         let _ = slots[usize::from(claim.index)].set(claim.slot);
         Self {
@@ -56,7 +68,9 @@ impl Real {
             control,
             me: claim.index,
             slots,
-            _lock: claim.lock,
+            lock: claim.lock,
+            settings: ForkCell::new(),
+            own_settings,
             heirloom,
             overflow: ForkCell::new(),
             lost: AtomicBool::new(false),
@@ -102,6 +116,22 @@ impl Real {
     /// True if the journal at the path is another one. What is still in this one only those can deliver who are in it.
     pub fn is_moved(&self) -> bool {
         !self.lost.load(Ordering::Relaxed) && self.control.words().wishes.moved.load(Ordering::Relaxed) != 0
+    }
+
+    /// False: where the mapping does not keep our locks, somebody has closed the descriptors that do. To everybody else
+    /// this process is dead; its slot may be another's by now. Asked before anything is published or written.
+    #[inline]
+    pub fn holds_its_slot(&self) -> bool {
+        self.lock.is_none() || self.still_locked()
+    }
+
+    #[cold]
+    fn still_locked(&self) -> bool {
+        let intact = [&self.lock, &self.control.lock].into_iter().flatten().all(Transient::is_intact);
+        if !intact {
+            self.lost.store(true, Ordering::Relaxed);
+        }
+        intact
     }
 
     /// The descriptor, if it still is the directory it was opened for.
@@ -180,19 +210,30 @@ impl Env for Real {
         if slot == self.me { None } else { prove_dead(&self.place, slot).map(Some) }
     }
 
-    fn settings(&self) -> Settings {
-        Settings::read(&self.place)
+    fn settings(&self) -> io::Result<Settings> {
+        let read = self.shared().and_then(|_| Settings::read(&self.place));
+        if let Ok(settings) = &read {
+            *self.settings.lock() = Some(settings.clone());
+        }
+        read
+    }
+
+    fn known_settings(&self) -> Settings {
+        self.settings.lock().clone().unwrap_or_else(|| self.own_settings.clone())
     }
 
     fn journal_is_current(&self) -> bool {
         if self.intact(&self.place.parent).and_then(|_| self.shared()).and_then(|_| self.directory()).is_err() {
             return false;
         }
-        let current = self.control.is_current(&self.place);
-        if !current {
-            self.control.words().wishes.moved.store(1, Ordering::Release);
+        // "Cannot tell" (a process that gave up the right to look) is not "moved", which would send everybody away: those
+        // who can tell will say so.
+        let moved = matches!(self.control.is_current(&self.log, &self.place), Ok(false));
+        let said = &self.control.words().wishes.moved;
+        if moved {
+            said.store(1, Ordering::Release);
         }
-        current
+        !moved && said.load(Ordering::Relaxed) == 0
     }
 
     fn watch(&self) {
@@ -243,7 +284,7 @@ impl Env for Real {
 
     fn create(&self, name: &str, like: Option<&Meta>) -> io::Result<Handle> {
         let flags = OFlags::RDWR | OFlags::APPEND | OFlags::CREATE | OFlags::EXCL;
-        let mode = like.map_or_else(|| self.settings().mode, |meta| meta.mode & 0o777);
+        let mode = like.map_or_else(|| self.known_settings().mode, |meta| meta.mode & 0o777);
         let fd = os::open_at(self.directory()?, name, flags, mode)?;
         if let Some(meta) = like {
             // As far as the rights of this process go: the file exists and can be written, which matters more.
@@ -318,6 +359,9 @@ impl Env for Real {
         let Ok(shared) = self.shared() else { return };
         if let Ok(fd) = os::open_at(shared, &overflow_name(slot), OFlags::RDWR, 0) {
             let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+            // Only whole blocks are given back. What stands before `from` was taken, too: with it goes the block that it
+            // shares with `from`, which neither of the two would free alone.
+            let from = from / BLOCK_MOST * BLOCK_MOST;
             let _ = rustix::fs::fallocate(&fd, flags, from, upto - from);
         }
     }

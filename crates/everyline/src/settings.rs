@@ -75,9 +75,20 @@ impl Settings {
         settings
     }
 
-    /// What is in force now. Nothing readable: no rotation, which harms nobody.
-    pub fn read(place: &Place) -> Self {
-        Self::from_text(&os::read_text(place.shared.fd(), NAME).unwrap_or_default())
+    /// What is in force now.
+    ///
+    /// # Errors
+    /// It cannot be read, or is not there: that says nothing about what is in force.
+    pub fn read(place: &Place) -> io::Result<Self> {
+        Ok(Self::from_text(&os::read_text(place.shared.fd(), NAME)?))
+    }
+
+    /// As `read`, for those who look from outside: nobody has put anything in force means no rotation.
+    pub fn read_or_none(place: &Place) -> io::Result<Self> {
+        match Self::read(place) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Self::from_text("")),
+            other => other,
+        }
     }
 
     /// Puts these settings in force, if others are. The text that was replaced, if it said something else.

@@ -1,19 +1,18 @@
 //! Looking at a log from outside, and cleaning up after it: `status`, `recover`, `reopen`, `clean`.
 
-use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::fs::OFlags;
 
-use crate::attach::{attach, backlog, remove_if_unused, remove_tree};
+use crate::attach::{How, attach, backlog, remove_if_unused, remove_tree};
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::claim::{map_slot, prove_dead};
 use crate::journal::control::{self, load2};
 use crate::journal::layout::{CONTROL_BYTES, Control, LAYOUT_VERSION, MAGIC, READY, SLOTS};
 use crate::journal::map::Map;
-use crate::journal::place::{Log, Place};
+use crate::journal::place::{Log, Place, anchored, asides, remove_idle_anchor};
 use crate::options::{Options, RING_BYTES_MAX};
 use crate::os::{self, Handle};
 use crate::protocol::commit::{Effort, Looked};
@@ -21,6 +20,10 @@ use crate::protocol::env::Settings;
 use crate::protocol::lease::State;
 use crate::protocol::trouble::Operation;
 
+/// `recover` and `reopen` wait this long for what they are to do.
+const JOIN_WAIT: Duration = Duration::from_secs(30);
+/// ... and this long for a process that builds or removes the journal.
+const JOIN_PATIENCE: Duration = Duration::from_secs(5);
 /// `recover` waits this long for a living holder before it leaves the rest to it.
 const BUSY: Duration = Duration::from_secs(1);
 
@@ -132,7 +135,7 @@ pub struct Cleaned {
 /// `NotAttached` if it has no journal.
 pub fn status(path: &Path) -> Result<Status> {
     let log = Log::find(path)?;
-    let place = Place::open(&log, None, false)?;
+    let place = Place::find(&log)?;
     let (map, ring_bytes) = read_control(&place)?;
     let words = control::view(&map);
     let uuid = load2(&words.identity.uuid);
@@ -145,7 +148,7 @@ pub fn status(path: &Path) -> Result<Status> {
     Ok(Status {
         journal: place.path.clone(),
         log: log.path.clone(),
-        settings: Settings::read(&place).pairs(),
+        settings: settings(&place)?.pairs(),
         lease: lease(words, &processes),
         rotations: get(&words.trouble.rotations),
         rotations_failed: get(&words.trouble.rotations_failed),
@@ -156,6 +159,10 @@ pub fn status(path: &Path) -> Result<Status> {
         last_error: (code != 0).then(|| (code as u32 as i32, Operation::name((code >> 32) as u8))),
         processes,
     })
+}
+
+fn settings(place: &Place) -> Result<Settings> {
+    Settings::read_or_none(place).map_err(|e| Error::os("read settings in journal", &place.path, e))
 }
 
 fn read_control(place: &Place) -> Result<(Map, u64)> {
@@ -223,8 +230,8 @@ fn lease(words: &Control, processes: &[ProcessStatus]) -> LeaseStatus {
 /// `NotAttached` if there is no journal; whatever keeps the records from being written.
 pub fn recover(path: &Path) -> Result<Recovered> {
     let earlier = crate::attach::existing(path).map_or(((0, 0), 0), |engine| engine.committed());
-    let (engine, slots) = join(path)?;
-    engine.flush()?;
+    let (engine, options, slots) = join(path)?;
+    engine.flush(&options)?;
     let started = Instant::now();
     loop {
         match engine.commit(Effort::Force) {
@@ -255,16 +262,17 @@ pub fn recover(path: &Path) -> Result<Recovered> {
 /// # Errors
 /// `NotAttached`; `TimedOut` if a stopped process holds the lease.
 pub fn reopen(path: &Path) -> Result<()> {
-    join(path)?.0.wish(false)
+    let (engine, options, _) = join(path)?;
+    engine.wish(false, &options)
 }
 
 /// Attaches to a log that others use, changing none of their settings.
-fn join(path: &Path) -> Result<(std::sync::Arc<crate::engine::Engine>, u32)> {
+fn join(path: &Path) -> Result<(std::sync::Arc<crate::engine::Engine>, Options, u32)> {
     let log = Log::find(path)?;
-    let place = Place::open(&log, None, false)?;
+    let place = Place::find(&log)?;
     let before = status(path)?;
     let left = before.processes.iter().filter(|p| p.backlog_bytes + p.overflow_bytes > 0).count() as u32;
-    let settings = Settings::read(&place);
+    let settings = settings(&place)?;
     drop(place);
     let options = Options {
         max_bytes: settings.max_bytes,
@@ -273,10 +281,11 @@ fn join(path: &Path) -> Result<(std::sync::Arc<crate::engine::Engine>, u32)> {
         keep: settings.keep,
         fsync: settings.fsync,
         mode: settings.mode,
-        wait: Duration::from_secs(30),
+        wait: JOIN_WAIT,
         ..Options::default()
     };
-    Ok((attach(path, &options)?, left))
+    let engine = attach(path, &options, How { patience: JOIN_PATIENCE, governs: false, hurried: false })?;
+    Ok((engine, options, left))
 }
 
 /// Removes the journal of a log if nobody uses it and nothing in it is undelivered, and journals that were set aside.
@@ -288,7 +297,9 @@ pub fn clean(path: &Path) -> Result<Cleaned> {
     let mut cleaned = Cleaned::default();
     let directory = log.path.parent().unwrap_or(Path::new("/")).to_path_buf();
     let fail = |e: std::io::Error| Error::os("clean", &directory, e);
-    if let Ok(place) = Place::open(&log, None, false) {
+    // Before the journal goes, and its anchor with it.
+    let anchor = anchored(&log, &log.journal_name())?;
+    if let Ok(place) = Place::find(&log) {
         let path = place.path.clone();
         let parent = Handle::new(rustix::io::fcntl_dupfd_cloexec(place.parent.fd(), 0).map_err(|e| fail(e.into()))?)
             .map_err(fail)?;
@@ -299,10 +310,21 @@ pub fn clean(path: &Path) -> Result<Cleaned> {
             cleaned.in_use = true;
         }
     }
-    let listing = os::open_directory(log.directory.fd(), ".").map_err(fail)?;
-    for name in os::names(listing.as_fd(), &format!("{}.", log.journal_name())).map_err(fail)? {
-        remove_tree(&log.directory, &name).map_err(fail)?;
-        cleaned.removed.push(directory.join(name));
+    // Beside the log, and where the journal was when an anchor leads elsewhere.
+    let mut aside = |parent: &Handle, path: &Path| -> Result<()> {
+        for name in asides(parent, &log.journal_name()).map_err(fail)? {
+            remove_tree(parent, &name).map_err(fail)?;
+            cleaned.removed.push(path.join(name));
+        }
+        Ok(())
+    };
+    aside(&log.directory, &directory)?;
+    if let Some(anchor) = anchor {
+        aside(&anchor.parent, &anchor.path)?;
+        if !cleaned.in_use {
+            // Kept for what stood there; nothing does any more, unless somebody has just come.
+            remove_idle_anchor(&log)?;
+        }
     }
     Ok(cleaned)
 }

@@ -3,6 +3,10 @@
 //! Promise: a [`Control`] in hand is the one at its path, ready, of this layout, and locked (shared) for as long as its
 //! mapping lives. Building, judging a dead journal and removing it happen under the exclusive lock, so nobody meets a
 //! half-built or half-removed one. A journal that is a copy, or was restored, is set aside, never replayed (I7).
+//!
+//! What makes a journal a copy is another inode or birth time of `control`, or another inode of the log's directory. The
+//! device number is not asked: it changes when a file system is mounted anew, or the machine is started. A changed one
+//! only means that the journal's memory may be of another life, as after a reboot (see `boot`).
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -15,7 +19,7 @@ use super::boot;
 use super::claim::map_slot;
 use super::layout::{BYTE_ORDER, CONTROL_BYTES, Control, Identity, LAYOUT_VERSION, MAGIC, READY, SLOTS};
 use super::map::Map;
-use super::place::{Log, Place};
+use super::place::{Aside, Log, Place};
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::{RING_BYTES_MAX, RING_BYTES_MIN};
 use crate::os::{self, Transient};
@@ -23,9 +27,6 @@ use crate::protocol::lease::State;
 
 /// Name of the control file.
 pub const NAME: &str = "control";
-/// Building or removing takes milliseconds; this long means that somebody is stopped in the middle of it.
-const PATIENCE: Duration = Duration::from_secs(5);
-
 /// The control file, mapped and locked.
 #[derive(Debug)]
 pub struct ControlFile {
@@ -46,40 +47,48 @@ enum Verdict {
     /// Not finished by its builder, who is gone.
     HalfBuilt,
     /// Bytes that are no journal, or a journal that stood elsewhere: out of the way with it.
-    Aside(&'static str),
+    Aside(Aside),
     /// One that somebody may still need.
     Refuse(String),
 }
 
 impl ControlFile {
-    /// Opens the control file of `place`, or builds it.
+    /// Opens the control file of `place`, or builds it. `None`: it went away meanwhile, try again.
+    ///
+    /// `first`: done before anybody else can attach, if the journal is a new one.
     ///
     /// # Errors
-    /// A journal of another version or architecture; what the system says; a time-out if somebody sits on the lock.
-    pub fn attach(log: &Log, place: &Place, ring_bytes: u64) -> Result<Option<Self>> {
+    /// A journal of another version or architecture; what the system says; a time-out if somebody sits on the lock:
+    /// building or removing takes milliseconds, so he is stopped in the middle of it.
+    pub fn attach(
+        log: &Log,
+        place: &Place,
+        ring_bytes: u64,
+        until: Instant,
+        first: impl Fn() -> Result<()>,
+    ) -> Result<Option<Self>> {
         let path = place.path.join(NAME);
         let fail = |operation: &'static str| {
             let path = path.clone();
             move |e: io::Error| Error::os(operation, &path, e)
         };
-        let started = Instant::now();
         loop {
             let fd = open_or_create(place).map_err(fail("open journal"))?;
             let fd = Transient::new(fd).map_err(fail("open journal"))?;
-            let first = os::try_flock(fd.fd(), true).map_err(fail("lock journal"))?;
-            if !first && !os::try_flock(fd.fd(), false).map_err(fail("lock journal"))? {
-                if started.elapsed() > PATIENCE {
-                    let hint = "another process has been building or removing this journal for 5 s; is it stopped?";
+            let alone = os::try_flock(fd.fd(), true).map_err(fail("lock journal"))?;
+            if !alone && !os::try_flock(fd.fd(), false).map_err(fail("lock journal"))? {
+                if Instant::now() >= until {
+                    let hint = "another process is building or removing this journal all the time; is it stopped?";
                     return Err(Error::new(ErrorKind::TimedOut, "lock journal", &path, hint));
                 }
                 std::thread::sleep(Duration::from_millis(1));
                 continue;
             }
-            if !is_at_path(place, fd.fd()) {
+            if !is_at_path(log, place, fd.fd()).map_err(fail("stat journal"))? {
                 return Ok(None);
             }
-            if first {
-                match Self::take_first(log, place, fd.fd(), ring_bytes)? {
+            if alone {
+                match Self::take_first(log, place, fd.fd(), ring_bytes, &first)? {
                     Verdict::Good => {}
                     Verdict::HalfBuilt => unreachable!("built"),
                     Verdict::Aside(_) => return Ok(None),
@@ -88,7 +97,9 @@ impl ControlFile {
                     }
                 }
                 // Not atomic: somebody may take it exclusively in between, and remove what nobody uses.
-                if !os::try_flock(fd.fd(), false).map_err(fail("lock journal"))? || !is_at_path(place, fd.fd()) {
+                if !os::try_flock(fd.fd(), false).map_err(fail("lock journal"))?
+                    || !is_at_path(log, place, fd.fd()).map_err(fail("stat journal"))?
+                {
                     return Ok(None);
                 }
             }
@@ -97,7 +108,7 @@ impl ControlFile {
             let control = view(&map);
             match judge(&control.identity, fd.fd(), log).map_err(fail("stat journal"))? {
                 Verdict::Good => {}
-                Verdict::HalfBuilt if started.elapsed() < PATIENCE => {
+                Verdict::HalfBuilt if Instant::now() < until => {
                     std::thread::sleep(Duration::from_millis(1));
                     continue;
                 }
@@ -120,33 +131,48 @@ impl ControlFile {
     }
 
     /// Under the exclusive lock: judges what nobody uses, finishes it after a reboot, or builds anew.
-    fn take_first(log: &Log, place: &Place, fd: BorrowedFd<'_>, ring_bytes: u64) -> Result<Verdict> {
+    fn take_first(
+        log: &Log,
+        place: &Place,
+        fd: BorrowedFd<'_>,
+        ring_bytes: u64,
+        first: &impl Fn() -> Result<()>,
+    ) -> Result<Verdict> {
         let path = place.path.join(NAME);
         let fail = |e: io::Error| Error::os("build journal", &path, e);
         let size = rustix::fs::fstat(fd).map_err(|e| fail(e.into()))?.st_size;
         if size == 0 {
             build(log, fd, ring_bytes).map_err(fail)?;
-            return Ok(Verdict::Good);
+            return first().map(|()| Verdict::Good);
         }
         if size as usize != CONTROL_BYTES {
-            place.set_aside("corrupt").map_err(fail)?;
-            return Ok(Verdict::Aside("corrupt"));
+            place.set_aside(Aside::Corrupt).map_err(fail)?;
+            return Ok(Verdict::Aside(Aside::Corrupt));
         }
         let map = Map::shared(fd, CONTROL_BYTES, true).map_err(fail)?;
         let control = view(&map);
         let verdict = judge(&control.identity, fd, log).map_err(fail)?;
         match verdict {
             Verdict::Good => {
-                let boot = os::boot_id();
-                if load2(&control.identity.boot) != boot {
-                    boot::settle(place, control).map_err(fail)?;
-                    store2(&control.identity.boot, boot);
+                let (boot, device) = (os::boot_id(), own_id(fd).map_err(fail)?[0]);
+                let identity = &control.identity;
+                if load2(&identity.boot) != boot || identity.own[0].load(Ordering::Relaxed) != device {
+                    boot::settle(log, place, control).map_err(fail)?;
+                    store2(&identity.log_directory, log.directory.id().into());
+                    identity.own[0].store(device, Ordering::Relaxed);
+                    store2(&identity.boot, boot);
                 }
                 free_lease_of_nobody(place, control);
+                // Nobody was ever in it: its builder died, or made room for us.
+                if control.wishes.high_water.load(Ordering::Relaxed) == 0
+                    && control.file.epoch.load(Ordering::Relaxed) == 0
+                {
+                    first()?;
+                }
             }
             Verdict::HalfBuilt => {
                 build(log, fd, ring_bytes).map_err(fail)?;
-                return Ok(Verdict::Good);
+                return first().map(|()| Verdict::Good);
             }
             Verdict::Aside(why) => {
                 place.set_aside(why).map_err(fail)?;
@@ -162,9 +188,12 @@ impl ControlFile {
     }
 
     /// True if the path still leads to this file.
-    pub fn is_current(&self, place: &Place) -> bool {
-        place.is_current()
-            && os::lookup(place.shared.fd(), NAME).is_ok_and(|m| m.is_some_and(|m| (m.id.0[0], m.id.0[1]) == self.id))
+    ///
+    /// # Errors
+    /// This process cannot tell.
+    pub fn is_current(&self, log: &Log, place: &Place) -> io::Result<bool> {
+        let here = os::lookup(place.shared.fd(), NAME)?;
+        Ok(here.is_some_and(|m| (m.id.0[0], m.id.0[1]) == self.id) && place.is_current(log)?)
     }
 }
 
@@ -206,9 +235,10 @@ pub fn make_file(place: &Place, name: &str) -> io::Result<OwnedFd> {
     Ok(fd)
 }
 
-fn is_at_path(place: &Place, fd: BorrowedFd<'_>) -> bool {
-    let here = os::lookup(place.shared.fd(), NAME).ok().flatten().map(|m| (m.id.0[0], m.id.0[1]));
-    here.is_some() && os::device_and_inode(fd).ok() == here && place.is_current()
+fn is_at_path(log: &Log, place: &Place, fd: BorrowedFd<'_>) -> io::Result<bool> {
+    let own = os::device_and_inode(fd)?;
+    let here = os::lookup(place.shared.fd(), NAME)?;
+    Ok(here.is_some_and(|m| (m.id.0[0], m.id.0[1]) == own) && place.is_current(log)?)
 }
 
 /// Writes the whole file, so that its space is really there, then the identity, `ready` last.
@@ -258,10 +288,10 @@ fn judge(identity: &Identity, fd: BorrowedFd<'_>, log: &Log) -> io::Result<Verdi
         return Ok(Verdict::Refuse(elsewhere.to_owned()));
     }
     if identity.ready.load(Ordering::Acquire) != READY {
-        return Ok(if magic == MAGIC || magic == 0 { Verdict::HalfBuilt } else { Verdict::Aside("corrupt") });
+        return Ok(if magic == MAGIC || magic == 0 { Verdict::HalfBuilt } else { Verdict::Aside(Aside::Corrupt) });
     }
     if magic != MAGIC {
-        return Ok(Verdict::Aside("corrupt"));
+        return Ok(Verdict::Aside(Aside::Corrupt));
     }
     if load(&identity.byte_order) != BYTE_ORDER {
         return Ok(Verdict::Refuse(elsewhere.to_owned()));
@@ -273,17 +303,20 @@ fn judge(identity: &Identity, fd: BorrowedFd<'_>, log: &Log) -> io::Result<Verdi
              run `everyline recover` of their version, then start again"
         )));
     }
-    if identity.own.iter().map(load).ne(own_id(fd)?)
-        || load2(&identity.log_directory) != <[u64; 2]>::from(log.directory.id())
-    {
-        return Ok(Verdict::Aside("copied"));
+    let (own, directory) = (own_id(fd)?, log.directory.id());
+    let is_here = identity.own.iter().map(load).skip(1).eq(own.into_iter().skip(1))
+        && load(&identity.log_directory[1]) == directory.1
+        // Without birth times the device is all there is beside numbers that two file systems may well share.
+        && (own[2] != 0 || load(&identity.own[0]) == own[0] && load(&identity.log_directory[0]) == directory.0);
+    if !is_here {
+        return Ok(Verdict::Aside(Aside::Copied));
     }
     let ring = load(&identity.ring_bytes);
     if !ring.is_power_of_two()
         || !(RING_BYTES_MIN..=RING_BYTES_MAX).contains(&ring)
         || load(&identity.slots) != SLOTS as u64
     {
-        return Ok(Verdict::Aside("corrupt"));
+        return Ok(Verdict::Aside(Aside::Corrupt));
     }
     Ok(Verdict::Good)
 }

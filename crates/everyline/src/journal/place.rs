@@ -16,6 +16,36 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::os::{self, Handle};
 use crate::protocol::env::Meta;
 
+/// Why a journal is set aside: the middle of its new name, which ends in sixteen hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Aside {
+    /// Its bytes are no journal.
+    Corrupt,
+    /// It was made for another log, or at another place.
+    Copied,
+    /// Nobody needs it; it is being removed.
+    Gone,
+}
+
+impl Aside {
+    const ALL: [Self; 3] = [Self::Corrupt, Self::Copied, Self::Gone];
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Corrupt => "corrupt",
+            Self::Copied => "copied",
+            Self::Gone => "gone",
+        }
+    }
+
+    /// True if `name` is what a journal called `journal` was renamed to when it was set aside.
+    pub fn is_name_of(journal: &str, name: &str) -> bool {
+        let Some(rest) = name.strip_prefix(journal).and_then(|rest| rest.strip_prefix('.')) else { return false };
+        let digits = |text: &str| text.len() == 16 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        rest.split_once('-').is_some_and(|(why, text)| Self::ALL.iter().any(|a| a.word() == why) && digits(text))
+    }
+}
+
 /// First line of an anchor file.
 const ANCHOR: &str = "everyline journal at";
 /// Name of the inner directory.
@@ -45,6 +75,17 @@ pub struct Place {
     pub shared: Handle,
     /// For messages.
     pub path: PathBuf,
+    /// Device and inode of the file beside the log that led here, if the journal stands elsewhere.
+    anchor: Option<(u64, u64)>,
+}
+
+/// Journals of that name in a directory that were set aside.
+pub fn asides(parent: &Handle, journal: &str) -> io::Result<Vec<String>> {
+    // A descriptor of its own: the position in the directory belongs to the open file.
+    let listing = os::open_directory(parent.fd(), ".")?;
+    let mut names = os::names(listing.as_fd(), &format!("{journal}."))?;
+    names.retain(|name| Aside::is_name_of(journal, name));
+    Ok(names)
 }
 
 /// File systems on which `flock` and shared mappings are known to work between processes.
@@ -106,39 +147,50 @@ pub fn resolve(path: &Path) -> Result<PathBuf> {
 }
 
 impl Place {
-    /// Opens the journal's directories; makes them if `create` says so.
+    /// Opens the journal's directories as they stand.
     ///
     /// # Errors
-    /// `NotAttached` if there are none and none are to be made; otherwise what stands in the way.
-    pub fn open(log: &Log, journal_dir: Option<&Path>, create: bool) -> Result<Self> {
-        let name = log.journal_name();
-        for _ in 0..100 {
-            let (parent, parent_path) = match anchored(log, &name)? {
-                Some(parent) => parent,
-                None => match journal_dir {
-                    Some(elsewhere) if create && !exists(log.directory.fd(), &name)? => {
-                        write_anchor(log, &name, elsewhere)?;
-                        continue;
-                    }
-                    _ => (clone(&log.directory, &log.path)?, parent_of(&log.path)),
-                },
-            };
-            let path = parent_path.join(&name);
-            match Self::open_in(log, parent, &name, &path, create) {
-                // Removed by the last process that left, between two of our steps.
-                Err(e) if create && e.raw_os_error() == Some(libc::ENOENT) => {}
-                other => return other,
-            }
-        }
-        Err(Error::os("open journal", parent_of(&log.path).join(name), io::Error::from_raw_os_error(libc::ENOENT)))
+    /// `NotAttached` if there are none; otherwise what stands in the way.
+    pub fn find(log: &Log) -> Result<Self> {
+        Self::open(log, None, None)
     }
 
-    fn open_in(log: &Log, parent: Handle, name: &str, path: &Path, create: bool) -> Result<Self> {
+    /// Opens the journal's directories; makes what is missing. `mode`: of a log that is not there yet, less the umask.
+    ///
+    /// # Errors
+    /// `ENOENT` also if the last process that left removed the journal between two of our steps: try again.
+    pub fn find_or_make(log: &Log, journal_dir: Option<&Path>, mode: u32) -> Result<Self> {
+        if let Some(elsewhere) = journal_dir
+            && os::lookup(log.directory.fd(), &log.journal_name())
+                .map_err(|e| Error::os("stat journal", &log.path, e))?
+                .is_none()
+        {
+            write_anchor(log, &log.journal_name(), elsewhere)?;
+        }
+        Self::open(log, journal_dir, Some(mode))
+    }
+
+    fn open(log: &Log, journal_dir: Option<&Path>, create: Option<u32>) -> Result<Self> {
+        let name = log.journal_name();
+        let (parent, parent_path, anchor) = match anchored(log, &name)? {
+            Some(anchor) => (anchor.parent, anchor.path, Some(anchor.id)),
+            // Its anchor went away between two of our steps: not beside the log, then.
+            None if journal_dir.is_some() && create.is_some() && !exists(log, &name)? => {
+                return Err(Error::os("open journal", &log.path, io::Error::from_raw_os_error(libc::ENOENT)));
+            }
+            None => (clone(&log.directory, &log.path)?, parent_of(&log.path), None),
+        };
+        let path = parent_path.join(&name);
+        let place = Self::open_in(log, parent, &name, &path, create)?;
+        Ok(Self { anchor, ..place })
+    }
+
+    fn open_in(log: &Log, parent: Handle, name: &str, path: &Path, create: Option<u32>) -> Result<Self> {
         let fail = |operation: &'static str| move |e: io::Error| Error::os(operation, path, e);
         let outer = match os::open_directory(parent.fd(), name) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound && create => {
+            Err(e) if e.kind() == io::ErrorKind::NotFound && create.is_some() => {
                 check_file_system(parent.fd(), path)?;
-                make_outer(log, parent.fd(), name).map_err(fail("make journal"))?;
+                make_outer(log, parent.fd(), name, create.unwrap_or(0)).map_err(fail("make journal"))?;
                 os::open_directory(parent.fd(), name).map_err(fail("open journal"))?
             }
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
@@ -161,10 +213,10 @@ impl Place {
         };
         check_owner(log, &outer, path)?;
         let outer_id = os::device_and_inode(&outer).map_err(fail("stat journal"))?;
-        let shared = open_shared(&outer, create).map_err(fail("open journal"))?;
+        let shared = open_shared(&outer, create.is_some()).map_err(fail("open journal"))?;
         check_file_system(shared.as_fd(), path)?;
         let shared = Handle::new(shared).map_err(fail("open journal"))?;
-        Ok(Self { parent, outer_name: name.to_owned(), outer_id, shared, path: path.to_path_buf() })
+        Ok(Self { parent, outer_name: name.to_owned(), outer_id, shared, path: path.to_path_buf(), anchor: None })
     }
 
     /// A journal through an inherited descriptor of its inner directory: for a process that may not open the outer one.
@@ -176,13 +228,17 @@ impl Place {
         let path = parent_of(&log.path).join(&name);
         let fail = |e: io::Error| Error::os("open inherited journal", &path, e);
         let (outer, _) = os::meta(shared.fd(), "..").map_err(fail)?;
-        let parent = match anchored(log, &name)? {
-            Some((parent, _)) => parent,
-            None => clone(&log.directory, &log.path)?,
+        let (parent, anchor) = match anchored(log, &name)? {
+            Some(anchor) => (anchor.parent, Some(anchor.id)),
+            None => (clone(&log.directory, &log.path)?, None),
         };
         let outer_id = (outer.id.0[0], outer.id.0[1]);
-        let place = Self { parent, outer_name: name, outer_id, shared, path: path.clone() };
-        if place.is_current() { Ok(place) } else { Err(fail(io::Error::from_raw_os_error(libc::ESTALE))) }
+        let place = Self { parent, outer_name: name, outer_id, shared, path: path.clone(), anchor };
+        match place.is_current(log) {
+            Ok(true) => Ok(place),
+            Ok(false) => Err(fail(io::Error::from_raw_os_error(libc::ESTALE))),
+            Err(e) => Err(fail(e)),
+        }
     }
 
     /// A number for the place, the same for every process that gets here by whatever path.
@@ -190,25 +246,40 @@ impl Place {
         crate::heirloom::key(self.parent.id(), &self.outer_name)
     }
 
-    /// True if the name of the journal still leads to these directories.
-    pub fn is_current(&self) -> bool {
-        let there = os::lookup(self.parent.fd(), &self.outer_name);
-        there.is_ok_and(|m| m.is_some_and(|m| (m.id.0[0], m.id.0[1]) == self.outer_id))
+    /// True if the name of the journal still leads to these directories, and an anchor beside the log to the name.
+    ///
+    /// # Errors
+    /// This process cannot tell (it gave up the right to look): that says nothing about the journal.
+    pub fn is_current(&self, log: &Log) -> io::Result<bool> {
+        let is = |m: Option<Meta>, id| m.is_some_and(|m| (m.id.0[0], m.id.0[1]) == id);
+        if let Some(anchor) = self.anchor
+            && !is(os::lookup(log.directory.fd(), &self.outer_name)?, anchor)
+        {
+            return Ok(false);
+        }
+        Ok(is(os::lookup(self.parent.fd(), &self.outer_name)?, self.outer_id))
     }
 
-    /// Removes the file beside the log that says where the journal is, when the journal is gone.
+    /// Before the journal is removed, under the exclusive lock: removes the file beside the log that says where it is.
+    /// In this order whoever builds a new one at the same place finds that its anchor is gone (`is_current`). It stays
+    /// while journals that were set aside stand there: nothing else would lead to them.
     pub fn remove_anchor(&self, log: &Log) -> io::Result<()> {
-        if self.parent.id() != log.directory.id() {
+        if self.anchor.is_some() && asides(&self.parent, &self.outer_name)?.is_empty() {
             rustix::fs::unlinkat(log.directory.fd(), self.outer_name.as_str(), AtFlags::empty())?;
-            // The directory made for this log in `journal_dir`; not empty only if people have put something there.
-            let _ = self.path.parent().map(std::fs::remove_dir);
         }
         Ok(())
     }
 
+    /// Afterwards: the directory made for this log in `journal_dir`, if nothing else is in it.
+    pub fn remove_own_parent(&self) {
+        if self.anchor.is_some() {
+            let _ = self.path.parent().map(std::fs::remove_dir);
+        }
+    }
+
     /// Renames the journal away, so that a new one can be built. What it holds is kept for people to look at.
-    pub fn set_aside(&self, why: &str) -> io::Result<String> {
-        let aside = format!("{}.{why}-{:016x}", self.outer_name, os::wall_ns());
+    pub fn set_aside(&self, why: Aside) -> io::Result<String> {
+        let aside = format!("{}.{}-{:016x}", self.outer_name, why.word(), os::wall_ns());
         let parent = self.parent.fd();
         rustix::fs::renameat_with(parent, self.outer_name.as_str(), parent, aside.as_str(), RenameFlags::NOREPLACE)?;
         Ok(aside)
@@ -224,18 +295,29 @@ fn clone(handle: &Handle, path: &Path) -> Result<Handle> {
     Handle::new(fd).map_err(|e| Error::os("open directory", path, e))
 }
 
-fn exists(directory: BorrowedFd<'_>, name: &str) -> Result<bool> {
-    os::lookup(directory, name).map(|m| m.is_some()).map_err(|e| Error::os("stat", name, e))
+fn exists(log: &Log, name: &str) -> Result<bool> {
+    let path = parent_of(&log.path).join(name);
+    os::lookup(log.directory.fd(), name).map(|m| m.is_some()).map_err(|e| Error::os("stat journal", path, e))
+}
+
+/// Where an anchor file leads to.
+pub struct Anchor {
+    /// The directory that holds the journal.
+    pub parent: Handle,
+    /// Its path.
+    pub path: PathBuf,
+    id: (u64, u64),
 }
 
 /// Follows an anchor file, if one stands beside the log.
-fn anchored(log: &Log, name: &str) -> Result<Option<(Handle, PathBuf)>> {
+pub fn anchored(log: &Log, name: &str) -> Result<Option<Anchor>> {
     let path = parent_of(&log.path).join(name);
     let fail = |e: io::Error| Error::os("read anchor of journal", &path, e);
-    let Ok((meta, kind)) = os::meta(log.directory.fd(), name) else { return Ok(None) };
-    if !kind.is_file() {
-        return Ok(None);
-    }
+    let meta = match os::meta(log.directory.fd(), name) {
+        Ok((meta, kind)) if kind.is_file() => meta,
+        // Nothing, or the journal itself. What may not be looked at fails where it is opened.
+        _ => return Ok(None),
+    };
     let me = rustix::process::geteuid().as_raw();
     if ![0, me].contains(&meta.owner.0) {
         let hint = format!("it belongs to user {}, and would lead this process elsewhere; remove it", meta.owner.0);
@@ -247,7 +329,23 @@ fn anchored(log: &Log, name: &str) -> Result<Option<(Handle, PathBuf)>> {
         let hint = "this file should name the directory of the journal and does not; remove it";
         return Err(Error::new(ErrorKind::ForeignJournal, "read anchor of journal", &path, hint));
     };
-    Ok(Some((open_parent(&target)?, target)))
+    Ok(Some(Anchor { parent: open_parent(&target)?, path: target, id: (meta.id.0[0], meta.id.0[1]) }))
+}
+
+/// Removes an anchor that leads to no journal, neither one in use nor one that was set aside. If somebody builds one there
+/// at this moment, he notices as if it had been moved.
+pub fn remove_idle_anchor(log: &Log) -> Result<()> {
+    let name = log.journal_name();
+    let Some(anchor) = anchored(log, &name)? else { return Ok(()) };
+    let fail = |e: io::Error| Error::os("remove anchor of journal", &log.path, e);
+    let idle = os::lookup(anchor.parent.fd(), &name).map_err(fail)?.is_none()
+        && asides(&anchor.parent, &name).map_err(fail)?.is_empty();
+    if idle {
+        let gone = rustix::fs::unlinkat(log.directory.fd(), name.as_str(), AtFlags::empty());
+        gone.or_else(|e| if e == rustix::io::Errno::NOENT { Ok(()) } else { Err(e) }).map_err(|e| fail(e.into()))?;
+        let _ = std::fs::remove_dir(&anchor.path);
+    }
+    Ok(())
 }
 
 fn open_parent(path: &Path) -> Result<Handle> {
@@ -298,17 +396,43 @@ fn log_meta(log: &Log) -> io::Result<Option<Meta>> {
     os::lookup(log.directory.fd(), &log.name)
 }
 
-/// Who may write the log may enter the journal, and nobody else: it holds log text.
-fn make_outer(log: &Log, parent: BorrowedFd<'_>, name: &str) -> io::Result<()> {
-    match rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o700)) {
-        Err(rustix::io::Errno::EXIST) => return Ok(()),
-        other => other?,
+/// Who may write the log may enter the journal, and nobody else: it holds log text. A log that is not there is made first:
+/// umask, group of the directory and access lists then decide about both.
+fn make_outer(log: &Log, parent: BorrowedFd<'_>, name: &str, log_mode: u32) -> io::Result<()> {
+    let meta = match log_meta(log)? {
+        Some(meta) => Some(meta),
+        None => {
+            // Best effort: whoever writes hears of it if it cannot be made.
+            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
+            let _ = os::open_at(log.directory.fd(), &log.name, flags, log_mode);
+            log_meta(log)?
+        }
+    };
+    // Under another name until it has its mode: whoever meets it may enter it.
+    let temporary = format!("{name}-new-{}-{:x}", std::process::id(), os::wall_ns());
+    rustix::fs::mkdirat(parent, temporary.as_str(), Mode::from_raw_mode(0o700))?;
+    let made = open_to_writers(parent, &temporary, meta.as_ref()).and_then(|()| {
+        match rustix::fs::renameat_with(parent, temporary.as_str(), parent, name, RenameFlags::NOREPLACE) {
+            // A file system without RENAME_NOREPLACE: without it only an empty directory is replaced.
+            Err(rustix::io::Errno::INVAL) => rustix::fs::renameat(parent, temporary.as_str(), parent, name),
+            other => other,
+        }
+    });
+    if made.is_err() {
+        let _ = rustix::fs::unlinkat(parent, temporary.as_str(), AtFlags::REMOVEDIR);
     }
-    let Some(meta) = log_meta(log)? else { return Ok(()) };
-    let open_to = |write: u32, all: u32| if meta.mode & write != 0 { all } else { 0 };
+    match made {
+        Err(rustix::io::Errno::EXIST | rustix::io::Errno::NOTEMPTY) => Ok(()),
+        other => Ok(other?),
+    }
+}
+
+fn open_to_writers(parent: BorrowedFd<'_>, name: &str, log: Option<&Meta>) -> rustix::io::Result<()> {
+    let Some(log) = log else { return Ok(()) };
+    let open_to = |write: u32, all: u32| if log.mode & write != 0 { all } else { 0 };
     let mode = 0o700 | open_to(0o020, 0o070) | open_to(0o002, 0o007);
     rustix::fs::chmodat(parent, name, Mode::from_raw_mode(mode), AtFlags::empty())?;
-    let (user, group) = (Uid::from_raw(meta.owner.0), Gid::from_raw(meta.owner.1));
+    let (user, group) = (Uid::from_raw(log.owner.0), Gid::from_raw(log.owner.1));
     // Only root may give files away, and only a member may give them to a group; without it the mode decides alone.
     let _ = rustix::fs::chownat(parent, name, Some(user), Some(group), AtFlags::SYMLINK_NOFOLLOW);
     Ok(())

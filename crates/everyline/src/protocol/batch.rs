@@ -362,6 +362,11 @@ impl Gatherer {
     }
 }
 
+/// The line that says how many records a process had to drop.
+pub fn announcement(count: u64, pid: u64) -> String {
+    format!("everyline: {count} records of process {pid} were dropped: no room in ring and overflow\n")
+}
+
 /// Puts a line into the batch that says how many records a process had to drop. The count travels in the note, so a
 /// crash neither repeats nor loses it. False if the line belongs into the next file.
 fn announce<E: Env>(
@@ -378,7 +383,7 @@ fn announce<E: Env>(
         return true;
     }
     let pid = view.header().identity.pid.load(Ordering::Relaxed);
-    let line = format!("everyline: {count} records of process {pid} were dropped: no room in ring and overflow\n");
+    let line = announcement(count, pid);
     if policy.cuts(end + batch.bytes(), line.len() as u64, 0) {
         return false;
     }

@@ -82,8 +82,9 @@ impl<E: Env> Committer<E> {
     pub fn new(env: &E) -> Self {
         Self {
             open: None,
-            settings: env.settings(),
-            settings_version: env.control().wishes.settings_version.load(Ordering::Acquire),
+            settings: env.known_settings(),
+            // Of no version: read before the first batch.
+            settings_version: env.control().wishes.settings_version.load(Ordering::Acquire).wrapping_sub(1),
             pending: Slots::default(),
             gatherer: Gatherer::default(),
             batch: Batch::default(),

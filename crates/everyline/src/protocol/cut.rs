@@ -40,7 +40,9 @@ impl<E: Env> Committer<E> {
                 return self.check_file(env);
             }
             Err(e) => {
-                return self.rotation_failed(env, &failed(e));
+                // A process that may not even look leaves it to the others, without a pause for them.
+                let failure = Failure::new(Operation::Open)(e);
+                return if failure.is_own() { Err(failure) } else { self.rotation_failed(env, &failure) };
             }
         };
         if live.mount_root {

@@ -79,9 +79,11 @@ pub trait Env {
     /// Asks the kernel whether the process in a slot is gone. `None`: alive, or nobody can tell. A slot that cannot exist
     /// (a damaged lease word) has no process.
     fn prove_dead(&self, slot: u16) -> Option<Self::Dead>;
-    /// What is in force, as of `version` of the settings file.
-    fn settings(&self) -> Settings;
-    /// False once the journal at the path is another one: nothing may be renamed any more.
+    /// What is in force now. An error: this process cannot read it, and goes on with what it knows.
+    fn settings(&self) -> io::Result<Settings>;
+    /// What this process knows of them, without a look: what it read last, or brought along.
+    fn known_settings(&self) -> Settings;
+    /// False once the journal at the path is known to be another one: nothing may be renamed any more.
     fn journal_is_current(&self) -> bool;
     /// False while a process of another journal has the file open: one that was replaced, which it has not noticed yet.
     fn is_only_journal(&self, file: &Self::File) -> bool {

@@ -111,7 +111,9 @@ impl<E: Env> Committer<E> {
         let control = env.control();
         let version = control.wishes.settings_version.load(Ordering::Acquire);
         if version != self.settings_version {
-            self.settings = env.settings();
+            // Not readable now, for this process: it keeps what it knows, and tries again with the next batch.
+            let Ok(settings) = env.settings() else { return Ok(()) };
+            self.settings = settings;
             self.settings_version = version;
         }
         if control.file.rollover_for.load(Ordering::Relaxed) != version.wrapping_add(1) {

@@ -418,7 +418,11 @@ impl Env for Process {
         self.world.dead.borrow().get(usize::from(slot)).copied().unwrap_or(true).then_some(())
     }
 
-    fn settings(&self) -> Settings {
+    fn settings(&self) -> io::Result<Settings> {
+        Ok(self.world.settings.clone())
+    }
+
+    fn known_settings(&self) -> Settings {
         self.world.settings.clone()
     }
 

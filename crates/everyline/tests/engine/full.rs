@@ -263,3 +263,19 @@ fn a_full_disk_at_attach_is_an_error_that_says_so_and_a_degraded_appender_attach
         });
     });
 }
+
+#[test]
+fn an_overflow_file_that_is_emptied_all_the_time_does_not_grow_on_disk() {
+    use std::os::unix::fs::MetadataExt;
+    let dir = Dir::new();
+    let log = dir.open();
+    // Over 64 KiB: through the overflow file, each taken before the next one comes. Lengths that share no block.
+    (0..200).for_each(|seq| log.append(&record(1, seq, 70_001)).unwrap());
+    log.flush().unwrap();
+    let name = dir.inner_names("over-").pop().expect("an overflow file");
+    let file = std::fs::metadata(dir.inner(&name)).unwrap();
+    assert!(file.len() > 200 * 70_001);
+    assert!(file.blocks() * 512 <= 64 << 10, "{} bytes on disk, of nothing", file.blocks() * 512);
+    log.close().unwrap();
+    assert_exactly(&dir.all(), [(1, 200)]);
+}

@@ -3,6 +3,7 @@
 //! One binary, one module for each topic. The names of the tests are the properties. What needs root, or a mount
 //! namespace of its own, says so on stderr and passes where it cannot be had.
 
+mod attaching;
 mod bad_input;
 mod descriptors;
 mod devices;
@@ -15,6 +16,7 @@ mod identity;
 mod liveness;
 mod privileges;
 mod records;
+mod remounts;
 mod rotation;
 mod sharing;
 mod support;

@@ -5,17 +5,21 @@ use std::time::{Duration, Instant};
 
 use everyline::{Appender, ErrorKind, Fsync};
 
-use crate::support::{Dir, Shared, assert_exactly, fork, is_root, odd_len, record, skip, until};
+use crate::support::{Dir, Shared, assert_exactly, fork, is_root, odd_len, record, skip, until, word_of};
 
 const NOBODY: u32 = 65_534;
 
 /// Gives root up for good.
 fn become_user(user: u32) {
+    become_member(user, user);
+}
+
+fn become_member(user: u32, group: u32) {
     // The system calls themselves: the functions of libc would look for other threads to change with this one.
     // SAFETY: system calls that change the credentials of this child, which has one thread.
     unsafe {
         assert_eq!(libc::syscall(libc::SYS_setgroups, 0, std::ptr::null::<u32>()), 0);
-        assert_eq!(libc::syscall(libc::SYS_setgid, user), 0);
+        assert_eq!(libc::syscall(libc::SYS_setgid, group), 0);
         assert_eq!(libc::syscall(libc::SYS_setuid, user), 0);
     }
 }
@@ -251,4 +255,113 @@ fn a_journal_of_a_stranger_is_refused_with_a_way_out() {
     .join();
     dir.open().append(&record(0, 0, 60)).unwrap();
     assert_exactly(&dir.all(), [(0, 1)]);
+}
+
+#[test]
+fn a_process_that_may_no_longer_look_into_the_directory_disturbs_nobody() {
+    let Some(dir) = root_dir() else { return };
+    std::fs::write(dir.log(), "").unwrap();
+    let builder = dir.builder().max_bytes(5000).keep(Some(10_000));
+    let log = builder.clone().open().unwrap();
+    log.append(&record(0, 0, 60)).unwrap();
+    let control = dir.inner("control");
+    let before = (word_of(&control, 64), word_of(&control, 72));
+    let shared = Shared::new();
+    let child = fork(|| {
+        // Attached as root, by itself; then it may not look at a single name any more.
+        let log = builder.clone().open().unwrap();
+        log.append(&record(1, 0, 60)).unwrap();
+        set_mode(dir.path(), 0o700);
+        become_user(NOBODY);
+        let mut seq = 1;
+        while shared.get(0) == 0 {
+            log.append(&record(1, seq, odd_len(seq, 300))).unwrap();
+            seq += 1;
+            shared.set(1, seq);
+            std::thread::sleep(Duration::from_micros(300));
+        }
+    });
+    until("the child to log", || shared.get(1) > 1);
+    let (started, mut seq) = (Instant::now(), 1);
+    while started.elapsed() < Duration::from_millis(1500) || shared.get(1) < 500 {
+        log.append(&record(0, seq, odd_len(seq, 300))).unwrap();
+        seq += 1;
+        assert_eq!(word_of(&control, 768), 0, "the journal was said to be moved");
+        std::thread::sleep(Duration::from_micros(300));
+    }
+    shared.set(0, 1);
+    child.join();
+    assert_eq!((word_of(&control, 64), word_of(&control, 72)), before, "the same journal all the time");
+    log.close().unwrap();
+    assert_exactly(&dir.all(), [(0, seq), (1, shared.get(1))]);
+    let longest = dir.names().iter().map(|name| std::fs::metadata(dir.file(name)).unwrap().len()).max();
+    assert!(longest <= Some(5000), "the limit holds: {longest:?}");
+}
+
+#[test]
+fn a_new_log_of_a_group_gets_a_journal_for_the_group() {
+    let Some(dir) = root_dir() else { return };
+    const GROUP: u32 = 61_234;
+    std::os::unix::fs::chown(dir.path(), None, Some(GROUP)).unwrap();
+    set_mode(dir.path(), 0o2770);
+    let shared = Shared::new();
+    let (first, second) = (NOBODY - 2, NOBODY - 3);
+    let child = fork(|| {
+        // SAFETY: changes the mask of this child only.
+        unsafe { libc::umask(0o002) };
+        // Another group of its own: the directory decides.
+        become_user(first);
+        shared.set(0, u64::from(dir.builder().open().is_ok()));
+    });
+    child.join();
+    assert_eq!(shared.get(0), 0, "not a member");
+    let child = fork(|| {
+        // SAFETY: as above.
+        unsafe { libc::umask(0o002) };
+        become_member(first, GROUP);
+        let log = dir.open();
+        log.append(&record(1, 0, 60)).unwrap();
+        shared.set(0, 1);
+        until("the other one", || shared.get(0) == 2);
+        log.append(&record(1, 1, 60)).unwrap();
+    });
+    until("the first one", || shared.get(0) == 1);
+    fork(|| {
+        become_member(second, GROUP);
+        let log = dir.open();
+        log.append(&record(2, 0, 60)).unwrap();
+        assert_eq!(log.status().unwrap().processes.len(), 2, "one journal");
+    })
+    .join();
+    shared.set(0, 2);
+    child.join();
+    assert_exactly(&dir.all(), [(1, 2), (2, 1)]);
+    assert_eq!(std::fs::metadata(dir.log()).unwrap().permissions().mode() & 0o777, 0o664);
+}
+
+#[test]
+fn a_process_that_cannot_read_the_settings_any_more_goes_on_with_those_it_knew() {
+    let Some(dir) = root_dir() else { return };
+    set_mode(dir.path(), 0o777);
+    std::fs::write(dir.log(), "").unwrap();
+    set_mode(&dir.log(), 0o666);
+    let shared = Shared::new();
+    let child = fork(|| {
+        become_user(NOBODY);
+        let log = dir.builder().max_bytes(3000).keep(Some(10_000)).open().unwrap();
+        log.append(&record(1, 0, 60)).unwrap();
+        shared.set(0, 1);
+        until("other settings", || shared.get(0) == 2);
+        (1..300).for_each(|seq| log.append(&record(1, seq, odd_len(seq, 300))).unwrap());
+        log.close().unwrap();
+    });
+    until("the child to log", || shared.get(0) == 1);
+    let log = dir.builder().max_bytes(2000).keep(Some(10_000)).open().unwrap();
+    set_mode(&dir.inner("settings"), 0o600);
+    shared.set(0, 2);
+    child.join();
+    log.close().unwrap();
+    assert_exactly(&dir.all(), [(1, 300)]);
+    let longest = dir.names().iter().map(|name| std::fs::metadata(dir.file(name)).unwrap().len()).max();
+    assert!(longest <= Some(3000), "it went on to rotate: {longest:?}");
 }

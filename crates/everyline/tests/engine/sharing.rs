@@ -1,11 +1,11 @@
 //! Many appenders, threads and processes on one log: one engine a process, slots that are used again.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use everyline::{Appender, ErrorKind};
+use everyline::{Appender, Commit, ErrorKind, Full};
 
-use crate::support::{Dir, Shared, assert_exactly, fork, odd_len, record, until};
+use crate::support::{Dir, Shared, assert_exactly, fork, odd_len, record, seen, until};
 
 /// `path`, as seen from the working directory.
 fn relative(path: &std::path::Path) -> PathBuf {
@@ -161,4 +161,66 @@ fn the_1025th_process_gets_no_slot_degrades_and_attaches_when_one_is_free() {
         !log.counters().is_degraded
     });
     assert_exactly(&dir.all(), [(1, seq)]);
+}
+
+/// True if this process has a background committer.
+fn has_thread() -> bool {
+    std::fs::read_dir("/proc/self/task").unwrap().any(|task| {
+        std::fs::read_to_string(task.unwrap().path().join("comm")).is_ok_and(|name| name.trim() == "everyline")
+    })
+}
+
+#[test]
+fn two_appenders_of_one_process_have_each_its_own_size_of_overflow_and_way_of_committing() {
+    let dir = Dir::new();
+    fork(|| {
+        let (first, second) =
+            (dir.open(), dir.builder().overflow_bytes(256 << 10).commit(Commit::Deferred).open().unwrap());
+        first.append(&record(1, 0, 300_000)).unwrap();
+        assert_eq!(second.append(&record(2, 0, 300_000)).unwrap_err().kind(), ErrorKind::RecordTooLarge);
+        assert!(!has_thread(), "only a record of the deferred one needs the thread");
+        second.append(&record(2, 0, 60)).unwrap();
+        until("the thread", has_thread);
+        first.append(&record(1, 1, 60)).unwrap();
+        second.close().unwrap();
+        first.close().unwrap();
+        assert_exactly(&dir.all(), [(1, 2), (2, 1)]);
+    })
+    .join();
+}
+
+#[test]
+fn two_appenders_of_one_process_wait_each_as_long_as_it_was_told() {
+    let dir = Dir::new();
+    let shared = Shared::new();
+    let small = dir.builder().ring_bytes(4 << 10).overflow_bytes(8 << 10);
+    let mut holder = fork(|| {
+        let log = small.clone().open().unwrap();
+        for seq in 0.. {
+            log.append(&record(0, seq, 900)).unwrap();
+            shared.set(0, seq + 1);
+        }
+    });
+    until("the holder to log", || shared.get(0) > 5);
+    holder.stop_as_holder(&dir.log());
+    let patient = small.clone().wait(Duration::from_secs(12)).full(Full::Block).open().unwrap();
+    let hasty = small.wait(Duration::from_millis(100)).open().unwrap();
+    patient.append(&record(1, 0, 60)).unwrap();
+    let started = Instant::now();
+    assert_eq!(hasty.flush().unwrap_err().kind(), ErrorKind::TimedOut);
+    let mut seq = 0;
+    let e = loop {
+        match hasty.append(&record(2, seq, 100)) {
+            Ok(()) => seq += 1,
+            Err(e) => break e,
+        }
+        assert!(seq < 1000);
+    };
+    assert_eq!(e.kind(), ErrorKind::Dropped, "the policy of the one that called");
+    assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());
+    holder.kill();
+    patient.append(&record(1, 1, 60)).unwrap();
+    patient.flush().unwrap();
+    let seen = seen(&dir.all());
+    assert_eq!((&seen.writers[&1], &seen.writers[&2]), (&vec![0, 1], &(0..seq).collect()));
 }
