@@ -1,7 +1,7 @@
-//! A mark on the log file that says which journal works on it.
+//! A mark on the log file that says by which name it is worked on: one name, one journal.
 //!
 //! Every process holds a shared open-file-description lock on one byte, far behind any content, whose place is derived
-//! from where the journal stands. A lock on another byte of that range is the mark of another engine.
+//! from directory and name of the log. A lock on another byte of that range is the mark of another engine.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};

@@ -36,8 +36,8 @@ pub struct Real {
     /// The settings as this process last read them; at first those it came with.
     settings: ForkCell<Option<Settings>>,
     own_settings: Settings,
-    /// Key of the log in the table of inherited descriptors.
-    heirloom: u64,
+    /// Key of the log: in the table of inherited descriptors, and for the mark on the file.
+    pub key: u64,
     /// The overflow file of this process, once there is one. Kept open: it may be deleted with the journal.
     overflow: ForkCell<Option<Arc<Handle>>>,
     /// Somebody has closed our descriptors: everything is to be opened anew.
@@ -52,14 +52,7 @@ const WATCH_MS: u64 = 100;
 
 impl Real {
     /// Puts the parts together.
-    pub fn new(
-        log: Log,
-        place: Place,
-        control: ControlFile,
-        claim: Claim,
-        heirloom: u64,
-        own_settings: Settings,
-    ) -> Self {
+    pub fn new(log: Log, place: Place, control: ControlFile, claim: Claim, key: u64, own_settings: Settings) -> Self {
         let slots: Box<[OnceLock<Slot>]> = (0..SLOTS).map(|_| OnceLock::new()).collect();
         let _ = slots[usize::from(claim.index)].set(claim.slot);
         Self {
@@ -71,7 +64,7 @@ impl Real {
             lock: claim.lock,
             settings: ForkCell::new(),
             own_settings,
-            heirloom,
+            key,
             overflow: ForkCell::new(),
             lost: AtomicBool::new(false),
             watched_ms: AtomicU64::new(0),
@@ -163,15 +156,15 @@ impl Real {
 
     /// The live file, opened: it bears the mark of this journal, and a child may inherit it.
     fn live(&self, file: Handle) -> Handle {
-        let _ = mark::set(file.fd(), self.place.key());
-        heirloom::keep(self.heirloom, Item::Log, &file);
+        let _ = mark::set(file.fd(), self.key);
+        heirloom::keep(self.key, Item::Log, &file);
         file
     }
 
     /// The live file as a parent with more rights had it open, if it still is the live file.
     fn inherited_log(&self) -> io::Result<Handle> {
         let denied = || io::Error::from_raw_os_error(libc::EACCES);
-        heirloom::copy(self.heirloom, Item::Log).ok_or_else(denied)
+        heirloom::copy(self.key, Item::Log).ok_or_else(denied)
     }
 }
 
