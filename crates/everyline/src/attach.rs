@@ -197,15 +197,16 @@ fn check_target(log: &Log, inherits: bool) -> Result<()> {
 }
 
 /// Two journals on one file (hard links in two directories, say) would be two engines that rotate against each other.
-/// Every engine holds a shared mark on the log that depends on where its journal stands; another engine's mark is seen.
-/// (On the place, not on the journal's uuid: a journal that is deleted and built anew is the same engine going on.)
+/// Every engine holds a shared mark on the log that depends on directory and name of the log; another engine's mark is
+/// seen. (Not on the journal's uuid or place: a journal that is removed and built anew is the same engine going on, also
+/// while the last descriptor of a process that ends is still open.)
 fn check_engines_apart(env: &Real) -> Result<()> {
     let Ok(file) = env.open(&env.log.name) else { return Ok(()) };
-    match crate::mark::set(file.fd(), env.place.key()) {
+    match crate::mark::set(file.fd(), env.key) {
         Ok(true) => Ok(()),
         Ok(false) => {
             let hint = "another everyline journal is in use for this very file, reached by another name (a hard link, \
-                        or another journal_dir); use one name";
+                        say); use one name";
             Err(Error::new(ErrorKind::ForeignJournal, "open log", &env.log.path, hint))
         }
         // File systems without open-file-description locks: no mark, no check.

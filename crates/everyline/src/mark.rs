@@ -1,9 +1,9 @@
-//! Marks on the log file that say which journal works on it.
+//! Marks on the log file that say who works on it.
 //!
 //! Every process holds shared open-file-description locks on two bytes, far behind any content. The place of the first is
-//! derived from where its journal stands: a lock on another byte of that range is the mark of another engine, which must
-//! not be. The second is derived from the journal itself: a lock on another byte there is that of a process which has not
-//! noticed yet that its journal was replaced.
+//! derived from directory and name of the log (one name, one journal): a lock on another byte of that range is the mark of
+//! another engine, which must not be. The second is derived from the journal: a lock on another byte there is that of a
+//! process which has not noticed yet that its journal was replaced.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};

@@ -1,7 +1,7 @@
 //! The world as it is: [`Env`] over the mapped journal, the log's directory, and the kernel's clocks.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -36,8 +36,8 @@ pub struct Real {
     /// The settings as this process last read them; at first those it came with.
     settings: ForkCell<Option<Settings>>,
     own_settings: Settings,
-    /// Key of the log in the table of inherited descriptors.
-    heirloom: u64,
+    /// Key of the log: in the table of inherited descriptors, and for the mark on the file.
+    pub key: u64,
     /// The overflow file of this process, once there is one. Kept open: it may be deleted with the journal.
     overflow: ForkCell<Option<Arc<Handle>>>,
     /// Somebody has closed our descriptors: everything is to be opened anew.
@@ -52,14 +52,7 @@ const WATCH_MS: u64 = 100;
 
 impl Real {
     /// Puts the parts together.
-    pub fn new(
-        log: Log,
-        place: Place,
-        control: ControlFile,
-        claim: Claim,
-        heirloom: u64,
-        own_settings: Settings,
-    ) -> Self {
+    pub fn new(log: Log, place: Place, control: ControlFile, claim: Claim, key: u64, own_settings: Settings) -> Self {
         let slots: Box<[OnceLock<Slot>]> = (0..SLOTS).map(|_| OnceLock::new()).collect();
         let _ = slots[usize::from(claim.index)].set(claim.slot);
         Self {
@@ -71,7 +64,7 @@ impl Real {
             lock: claim.lock,
             settings: ForkCell::new(),
             own_settings,
-            heirloom,
+            key,
             overflow: ForkCell::new(),
             lost: AtomicBool::new(false),
             watched_ms: AtomicU64::new(0),
@@ -87,7 +80,23 @@ impl Real {
         let flags = if create { OFlags::RDWR | OFlags::CREATE } else { OFlags::RDWR };
         let fd = os::open_at(self.shared()?, &overflow_name(self.me), flags, 0o666)?;
         let _ = rustix::fs::fchmod(&fd, Mode::from_raw_mode(0o666));
-        Ok(Arc::clone(open.insert(Arc::new(Handle::new(fd)?))))
+        let handle = Handle::new(fd)?;
+        let (own, words) = (self.own().header(), &self.own().header().producer);
+        if words.over_inode.load(Ordering::Relaxed) != handle.id().1 {
+            // Another file in its place: what was published is not in it. Good enough for what comes, if nothing was.
+            if own.consumer.over_tail.load(Ordering::Acquire) != words.over_len.load(Ordering::Relaxed) {
+                return Err(io::Error::from_raw_os_error(libc::ESTALE));
+            }
+            words.over_inode.store(handle.id().1, Ordering::Relaxed);
+        }
+        Ok(Arc::clone(open.insert(Arc::new(handle))))
+    }
+
+    /// The overflow file of another process, if it is the one that process wrote.
+    fn overflow_of(&self, slot: u16) -> io::Result<OwnedFd> {
+        let fd = os::open_at(self.shared()?, &overflow_name(slot), OFlags::RDONLY, 0)?;
+        let inode = self.map(slot)?.header().producer.over_inode.load(Ordering::Relaxed);
+        if os::device_and_inode(&fd)?.1 == inode { Ok(fd) } else { Err(io::Error::from_raw_os_error(libc::ESTALE)) }
     }
 
     /// This process's slot.
@@ -163,16 +172,16 @@ impl Real {
 
     /// The live file, opened: it bears the marks of this journal, and a child may inherit it.
     fn live(&self, file: Handle) -> Handle {
-        let _ = mark::set(file.fd(), self.place.key());
+        let _ = mark::set(file.fd(), self.key);
         let _ = mark::set_journal(file.fd(), self.control.uuid[0]);
-        heirloom::keep(self.heirloom, Item::Log, &file);
+        heirloom::keep(self.key, Item::Log, &file);
         file
     }
 
     /// The live file as a parent with more rights had it open, if it still is the live file.
     fn inherited_log(&self) -> io::Result<Handle> {
         let denied = || io::Error::from_raw_os_error(libc::EACCES);
-        heirloom::copy(self.heirloom, Item::Log).ok_or_else(denied)
+        heirloom::copy(self.key, Item::Log).ok_or_else(denied)
     }
 }
 
@@ -207,7 +216,7 @@ impl Env for Real {
         if usize::from(slot) >= SLOTS {
             return Some(None);
         }
-        if slot == self.me { None } else { prove_dead(&self.place, slot).map(Some) }
+        if slot == self.me { None } else { prove_dead(&self.place, self.control.uuid, slot).map(Some) }
     }
 
     fn settings(&self) -> io::Result<Settings> {
@@ -348,11 +357,18 @@ impl Env for Real {
     }
 
     fn overflow_read(&self, slot: u16, offset: u64, out: &mut [u8]) -> io::Result<usize> {
-        if slot == self.me {
-            return Ok(rustix::io::pread(self.own_overflow(false)?.fd(), out, offset)?);
+        let is_foreign = |e: &io::Error| matches!(e.raw_os_error(), Some(libc::ESTALE | libc::ENOENT));
+        let read = if slot == self.me {
+            self.own_overflow(false).and_then(|handle| Ok(rustix::io::pread(handle.fd(), &mut *out, offset)?))
+        } else {
+            self.overflow_of(slot).and_then(|fd| Ok(rustix::io::pread(&fd, &mut *out, offset)?))
+        };
+        match read {
+            // Gone, or replaced. With the whole journal: its process has it open still, and writes what is in it. Alone:
+            // damaged, and to wait for it would stop everybody's log.
+            Err(e) if is_foreign(&e) && self.journal_is_current() => Ok(0),
+            other => other,
         }
-        let fd = os::open_at(self.shared()?, &overflow_name(slot), OFlags::RDONLY, 0)?;
-        Ok(rustix::io::pread(&fd, out, offset)?)
     }
 
     fn overflow_free(&self, slot: u16, from: u64, upto: u64) {

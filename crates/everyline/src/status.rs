@@ -12,7 +12,7 @@ use crate::journal::claim::{map_slot, prove_dead};
 use crate::journal::control::{self, load2};
 use crate::journal::layout::{CONTROL_BYTES, Control, LAYOUT_VERSION, MAGIC, READY, SLOTS};
 use crate::journal::map::Map;
-use crate::journal::place::{Log, Place, anchored, asides, remove_idle_anchor};
+use crate::journal::place::{Beside, Log, Place, asides, look_beside, remove_idle_anchor};
 use crate::options::{Options, RING_BYTES_MAX};
 use crate::os::{self, Handle};
 use crate::protocol::commit::{Effort, Looked};
@@ -201,7 +201,7 @@ fn process(place: &Place, words: &Control, uuid: [u64; 2], ring_bytes: u64, inde
     Some(ProcessStatus {
         slot: index,
         pid: get(&header.identity.pid) as u32,
-        alive: prove_dead(place, index).is_none(),
+        alive: prove_dead(place, uuid, index).is_none(),
         started_unix_ns: get(&header.identity.attached_ns),
         backlog_bytes,
         overflow_bytes,
@@ -298,7 +298,7 @@ pub fn clean(path: &Path) -> Result<Cleaned> {
     let directory = log.path.parent().unwrap_or(Path::new("/")).to_path_buf();
     let fail = |e: std::io::Error| Error::os("clean", &directory, e);
     // Before the journal goes, and its anchor with it.
-    let anchor = anchored(&log, &log.journal_name())?;
+    let beside = look_beside(&log, &log.journal_name(), true)?;
     if let Ok(place) = Place::find(&log) {
         let path = place.path.clone();
         let parent = Handle::new(rustix::io::fcntl_dupfd_cloexec(place.parent.fd(), 0).map_err(|e| fail(e.into()))?)
@@ -312,14 +312,14 @@ pub fn clean(path: &Path) -> Result<Cleaned> {
     }
     // Beside the log, and where the journal was when an anchor leads elsewhere.
     let mut aside = |parent: &Handle, path: &Path| -> Result<()> {
-        for name in asides(parent, &log.journal_name()).map_err(fail)? {
+        for (name, _) in asides(parent, &log.journal_name()).map_err(fail)? {
             remove_tree(parent, &name).map_err(fail)?;
             cleaned.removed.push(path.join(name));
         }
         Ok(())
     };
     aside(&log.directory, &directory)?;
-    if let Some(anchor) = anchor {
+    if let Beside::Anchor(anchor) = beside {
         aside(&anchor.parent, &anchor.path)?;
         if !cleaned.in_use {
             // Kept for what stood there; nothing does any more, unless somebody has just come.

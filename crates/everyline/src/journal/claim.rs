@@ -7,13 +7,13 @@
 //! Slot files are never removed while the journal is in use, so a lock always means the same file.
 
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::Ordering;
 
 use rustix::fs::OFlags;
 
-use super::control::{ControlFile, load2, make_file, store2, write_zeros};
-use super::layout::{LAYOUT_VERSION, MAGIC, READY, SLOTS, SlotHeader};
+use super::control::{ControlFile, begin_file, finish_file, load2, make_file, store2, write_zeros};
+use super::layout::{LAYOUT_VERSION, MAGIC, NOTE_OFFSET, READY, SLOTS, SlotHeader};
 use super::map::Map;
 use super::place::Place;
 use super::slot::Slot;
@@ -53,7 +53,7 @@ pub fn overflow_name(index: u16) -> String {
 /// `NoFreeSlot`, or what the system says (a full disk, no descriptors).
 pub fn claim(place: &Place, control: &ControlFile, pinned: bool) -> Result<Claim> {
     let words = control.words();
-    let claimed = |slot: usize| words.claimed[slot / 64].load(Ordering::Relaxed) >> (slot % 64) & 1 == 1;
+    let claimed = |slot: usize| is_claimed(control, slot);
     let high = (words.wishes.high_water.load(Ordering::Relaxed) as usize).min(SLOTS);
     let cursor = words.wishes.reap_cursor.fetch_add(PROBES as u64, Ordering::Relaxed) as usize;
     let quick = (0..PROBES.min(high)).map(|i| cursor.wrapping_add(i) % high).filter(|slot| claimed(*slot));
@@ -70,26 +70,37 @@ pub fn claim(place: &Place, control: &ControlFile, pinned: bool) -> Result<Claim
     Err(Error::new(ErrorKind::NoFreeSlot, "attach to journal", &place.path, hint))
 }
 
+fn is_claimed(control: &ControlFile, slot: usize) -> bool {
+    control.words().claimed[slot / 64].load(Ordering::Relaxed) >> (slot % 64) & 1 == 1
+}
+
 fn try_claim(place: &Place, control: &ControlFile, pinned: bool, index: u16) -> Result<Option<Claim>> {
     let name = slot_name(index);
     let fail = |operation: &'static str| {
         let path = place.path.join(&name);
         move |e: io::Error| Error::os(operation, path, e)
     };
-    let fd = match os::open_at(place.shared.fd(), &name, OFlags::RDWR, 0) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => make_file(place, &name).map_err(fail("make slot"))?,
-        other => other.map_err(fail("open slot"))?,
+    let len = Slot::file_bytes(control.ring_bytes);
+    let found = match os::open_at(place.shared.fd(), &name, OFlags::RDWR, 0) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+        other => Some(other.and_then(Transient::new).map_err(fail("open slot"))?),
     };
-    let fd = Transient::new(fd).map_err(fail("open slot"))?;
-    if !os::try_flock(fd.fd(), true).map_err(fail("lock slot"))? {
+    if let Some(fd) = &found
+        && !(os::try_flock(fd.fd(), true).map_err(fail("lock slot"))?
+            && is_at_path(place, &name, fd).map_err(fail("stat slot"))?)
+    {
         return Ok(None);
     }
-    let len = Slot::file_bytes(control.ring_bytes);
-    if !is_ours(fd.fd(), control, index, len) {
-        write_zeros(fd.fd(), len).map_err(fail("allocate slot"))?;
-        let map = Map::shared(fd.fd(), len, true).map_err(fail("map slot"))?;
-        sign(&Slot::new(map, control.ring_bytes), control, index);
-    }
+    let fd = match found {
+        Some(fd) if is_ours(fd.fd(), control, index, len) => fd,
+        // Its process may live, in the file that this one was put in the place of.
+        Some(_) if is_claimed(control, usize::from(index)) => return Ok(None),
+        // Somebody's copy, or damaged: replaced, and never written to, since whoever makes it may not be done.
+        other => match make_slot(place, control, index, other.is_some()).map_err(fail("make slot"))? {
+            Some(fd) => fd,
+            None => return Ok(None),
+        },
+    };
     let map = Map::shared(fd.fd(), len, true).map_err(fail("map slot"))?;
     map.populate();
     let slot = Slot::new(map, control.ring_bytes);
@@ -99,6 +110,28 @@ fn try_claim(place: &Place, control: &ControlFile, pinned: bool, index: u16) -> 
     // A process that died while it waited for room is waited for no more.
     slot.header().waiters.count.store(0, Ordering::Relaxed);
     Ok(Some(Claim { index, slot, lock: (!pinned).then_some(fd) }))
+}
+
+/// A slot file is whole when it gets its name, and locked by its maker.
+fn make_slot(place: &Place, control: &ControlFile, index: u16, replace: bool) -> io::Result<Option<Transient>> {
+    let (name, len) = (slot_name(index), Slot::file_bytes(control.ring_bytes));
+    let Some(fd) = begin_file(place, &name)? else { return Ok(None) };
+    // Longer: begun by a dead process for a journal with larger rings.
+    rustix::fs::ftruncate(fd.fd(), 0)?;
+    write_zeros(fd.fd(), len)?;
+    let map = Map::shared(fd.fd(), len, true)?;
+    sign(&Slot::new(map, control.ring_bytes), control, index, own_id(fd.fd())?);
+    Ok(finish_file(place, &name, replace)?.then_some(fd))
+}
+
+fn is_at_path(place: &Place, name: &str, fd: &Transient) -> io::Result<bool> {
+    Ok(os::lookup(place.shared.fd(), name)?.is_some_and(|m| (m.id.0[0], m.id.0[1]) == fd.id()))
+}
+
+/// Inode and birth time.
+fn own_id(fd: BorrowedFd<'_>) -> io::Result<[u64; 2]> {
+    let [_, inode, birth] = os::meta(fd, "")?.0.id.0;
+    Ok([inode, birth])
 }
 
 /// Asks the file system whether a mapping keeps the lock of the descriptor it was made through. Tested on a file that
@@ -120,28 +153,29 @@ pub fn mapping_keeps_lock(place: &Place) -> Result<bool> {
 }
 
 fn is_ours(fd: BorrowedFd<'_>, control: &ControlFile, index: u16, len: usize) -> bool {
-    let Ok(map) = Map::shared(fd, len, false) else { return false };
-    // SAFETY: SlotHeader consists of atomics only.
-    let header: &SlotHeader = unsafe { map.at(0) };
-    belongs(header, control.uuid, index)
+    Map::shared(fd, len, false).is_ok_and(|map| is_slot(&map, fd, control.uuid, index))
 }
 
-/// True if a slot's first page says that it is slot `index` of that journal.
-pub fn belongs(header: &SlotHeader, uuid: [u64; 2], index: u16) -> bool {
+/// True if a mapped file says that it is slot `index` of that journal, and is not a copy of it.
+fn is_slot(map: &Map, fd: BorrowedFd<'_>, uuid: [u64; 2], index: u16) -> bool {
+    // SAFETY: SlotHeader consists of atomics only.
+    let header: &SlotHeader = unsafe { map.at(0) };
     let identity = &header.identity;
     identity.ready.load(Ordering::Acquire) == READY
         && identity.magic.load(Ordering::Relaxed) == MAGIC
         && identity.version.load(Ordering::Relaxed) == LAYOUT_VERSION
         && load2(&identity.uuid) == uuid
         && identity.index.load(Ordering::Relaxed) == u64::from(index)
+        && own_id(fd).is_ok_and(|own| load2(&identity.own) == own)
 }
 
-fn sign(slot: &Slot, control: &ControlFile, index: u16) {
+fn sign(slot: &Slot, control: &ControlFile, index: u16, own: [u64; 2]) {
     let identity = &slot.header().identity;
     identity.magic.store(MAGIC, Ordering::Relaxed);
     identity.version.store(LAYOUT_VERSION, Ordering::Relaxed);
     store2(&identity.uuid, control.uuid);
     identity.index.store(u64::from(index), Ordering::Relaxed);
+    store2(&identity.own, own);
     identity.ready.store(READY, Ordering::Release);
 }
 
@@ -150,16 +184,18 @@ pub fn map_slot(place: &Place, uuid: [u64; 2], ring_bytes: u64, index: u16, writ
     let flags = if write { OFlags::RDWR } else { OFlags::RDONLY };
     let fd = os::open_at(place.shared.fd(), &slot_name(index), flags, 0)?;
     let map = Map::shared(&fd, Slot::file_bytes(ring_bytes), write)?;
-    let slot = Slot::new(map, ring_bytes);
-    if belongs(slot.header(), uuid, index) {
-        return Ok(slot);
+    if is_slot(&map, fd.as_fd(), uuid, index) {
+        return Ok(Slot::new(map, ring_bytes));
     }
     Err(io::Error::new(io::ErrorKind::InvalidData, "the slot belongs to another journal"))
 }
 
-/// Takes the lock of a slot whose process is gone. `None`: the process lives, or nobody can tell.
-pub fn prove_dead(place: &Place, index: u16) -> Option<Transient> {
+/// Takes the lock of a slot whose process is gone. `None`: the process lives, or nobody can tell: the lock of a file that
+/// somebody put in the place of the slot proves nothing.
+pub fn prove_dead(place: &Place, uuid: [u64; 2], index: u16) -> Option<Transient> {
     let fd = os::open_at(place.shared.fd(), &slot_name(index), OFlags::RDWR, 0).ok()?;
     let fd = Transient::new(fd).ok()?;
-    os::try_flock(fd.fd(), true).ok()?.then_some(fd)
+    let is_dead = os::try_flock(fd.fd(), true).ok()?
+        && Map::shared(fd.fd(), NOTE_OFFSET, false).is_ok_and(|map| is_slot(&map, fd.fd(), uuid, index));
+    is_dead.then_some(fd)
 }

@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use rustix::fs::OFlags;
+use rustix::fs::{OFlags, RenameFlags};
 
 use super::boot;
 use super::claim::map_slot;
@@ -44,8 +44,6 @@ pub struct ControlFile {
 /// What is wrong with a journal.
 enum Verdict {
     Good,
-    /// Not finished by its builder, who is gone.
-    HalfBuilt,
     /// Bytes that are no journal, or a journal that stood elsewhere: out of the way with it.
     Aside(Aside),
     /// One that somebody may still need.
@@ -73,8 +71,14 @@ impl ControlFile {
             move |e: io::Error| Error::os(operation, &path, e)
         };
         loop {
-            let fd = open_or_create(place).map_err(fail("open journal"))?;
-            let fd = Transient::new(fd).map_err(fail("open journal"))?;
+            let Some(fd) = open_or_build(log, place, ring_bytes).map_err(fail("build journal"))? else {
+                if Instant::now() >= until {
+                    let hint = "another process is building this journal all the time; is it stopped?";
+                    return Err(Error::new(ErrorKind::TimedOut, "build journal", &path, hint));
+                }
+                std::thread::sleep(Duration::from_millis(1));
+                continue;
+            };
             let alone = os::try_flock(fd.fd(), true).map_err(fail("lock journal"))?;
             if !alone && !os::try_flock(fd.fd(), false).map_err(fail("lock journal"))? {
                 if Instant::now() >= until {
@@ -88,9 +92,8 @@ impl ControlFile {
                 return Ok(None);
             }
             if alone {
-                match Self::take_first(log, place, fd.fd(), ring_bytes, &first)? {
+                match Self::take_first(log, place, fd.fd(), &first)? {
                     Verdict::Good => {}
-                    Verdict::HalfBuilt => unreachable!("built"),
                     Verdict::Aside(_) => return Ok(None),
                     Verdict::Refuse(hint) => {
                         return Err(Error::new(ErrorKind::ForeignJournal, "open journal", &path, hint));
@@ -108,14 +111,6 @@ impl ControlFile {
             let control = view(&map);
             match judge(&control.identity, fd.fd(), log).map_err(fail("stat journal"))? {
                 Verdict::Good => {}
-                Verdict::HalfBuilt if Instant::now() < until => {
-                    std::thread::sleep(Duration::from_millis(1));
-                    continue;
-                }
-                Verdict::HalfBuilt => {
-                    let hint = "it is half built, and its builder is in the way; is that process stopped?";
-                    return Err(Error::new(ErrorKind::TimedOut, "open journal", &path, hint));
-                }
                 Verdict::Aside(why) => {
                     place.set_aside(why).map_err(fail("set aside journal"))?;
                     return Ok(None);
@@ -130,21 +125,11 @@ impl ControlFile {
         }
     }
 
-    /// Under the exclusive lock: judges what nobody uses, finishes it after a reboot, or builds anew.
-    fn take_first(
-        log: &Log,
-        place: &Place,
-        fd: BorrowedFd<'_>,
-        ring_bytes: u64,
-        first: &impl Fn() -> Result<()>,
-    ) -> Result<Verdict> {
+    /// Under the exclusive lock: judges what nobody uses, and finishes it after a reboot.
+    fn take_first(log: &Log, place: &Place, fd: BorrowedFd<'_>, first: &impl Fn() -> Result<()>) -> Result<Verdict> {
         let path = place.path.join(NAME);
         let fail = |e: io::Error| Error::os("build journal", &path, e);
         let size = rustix::fs::fstat(fd).map_err(|e| fail(e.into()))?.st_size;
-        if size == 0 {
-            build(log, fd, ring_bytes).map_err(fail)?;
-            return first().map(|()| Verdict::Good);
-        }
         if size as usize != CONTROL_BYTES {
             place.set_aside(Aside::Corrupt).map_err(fail)?;
             return Ok(Verdict::Aside(Aside::Corrupt));
@@ -169,10 +154,6 @@ impl ControlFile {
                 {
                     first()?;
                 }
-            }
-            Verdict::HalfBuilt => {
-                build(log, fd, ring_bytes).map_err(fail)?;
-                return first().map(|()| Verdict::Good);
             }
             Verdict::Aside(why) => {
                 place.set_aside(why).map_err(fail)?;
@@ -217,14 +198,18 @@ fn free_lease_of_nobody(place: &Place, control: &Control) {
     }
 }
 
-fn open_or_create(place: &Place) -> io::Result<OwnedFd> {
-    let shared = place.shared.fd();
-    // Without O_CREAT first: sticky directories refuse it for files of other users.
-    match os::open_at(shared, NAME, OFlags::RDWR, 0) {
+/// The control file, locked or not. `None`: somebody else is building it.
+///
+/// What stands under its name is whole, always: it is built under another name. So an empty or unfinished file of that
+/// name is none of ours (a copy being made by somebody, say), and is never written to.
+fn open_or_build(log: &Log, place: &Place, ring_bytes: u64) -> io::Result<Option<Transient>> {
+    match os::open_at(place.shared.fd(), NAME, OFlags::RDWR, 0) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-        other => return other,
+        other => return Transient::new(other?).map(Some),
     }
-    make_file(place, NAME)
+    let Some(fd) = begin_file(place, NAME)? else { return Ok(None) };
+    build(log, fd.fd(), ring_bytes)?;
+    Ok(finish_file(place, NAME, false)?.then_some(fd))
 }
 
 /// Makes a journal file, open to whoever got into the directory.
@@ -233,6 +218,32 @@ pub fn make_file(place: &Place, name: &str) -> io::Result<OwnedFd> {
     // Not ours: then its maker has done it.
     let _ = rustix::fs::fchmod(&fd, rustix::fs::Mode::from_raw_mode(0o666));
     Ok(fd)
+}
+
+fn unfinished(name: &str) -> String {
+    format!("{name}.new")
+}
+
+/// Begins a file that is to appear under `name` when it is whole: locked exclusively, and with the lock on it it will
+/// appear. A dead maker's beginning is used again. `None`: somebody else is at it.
+pub fn begin_file(place: &Place, name: &str) -> io::Result<Option<Transient>> {
+    let name = unfinished(name);
+    let fd = Transient::new(make_file(place, &name)?)?;
+    // Under the lock: whoever had it before may have finished it, and then the name is gone, or another's.
+    let is_mine = os::try_flock(fd.fd(), true)?
+        && os::lookup(place.shared.fd(), &name)?.is_some_and(|m| (m.id.0[0], m.id.0[1]) == fd.id());
+    Ok(is_mine.then_some(fd))
+}
+
+/// Gives it its name. `replace`: what stands there is not ours, and locked by this process. False: somebody was faster.
+pub fn finish_file(place: &Place, name: &str, replace: bool) -> io::Result<bool> {
+    let (shared, from) = (place.shared.fd(), unfinished(name));
+    let flags = if replace { RenameFlags::empty() } else { RenameFlags::NOREPLACE };
+    match rustix::fs::renameat_with(shared, from.as_str(), shared, name, flags) {
+        Ok(()) => Ok(true),
+        Err(rustix::io::Errno::EXIST) => Ok(false),
+        Err(e) => Err(e.into()),
+    }
 }
 
 fn is_at_path(log: &Log, place: &Place, fd: BorrowedFd<'_>) -> io::Result<bool> {
@@ -288,7 +299,7 @@ fn judge(identity: &Identity, fd: BorrowedFd<'_>, log: &Log) -> io::Result<Verdi
         return Ok(Verdict::Refuse(elsewhere.to_owned()));
     }
     if identity.ready.load(Ordering::Acquire) != READY {
-        return Ok(if magic == MAGIC || magic == 0 { Verdict::HalfBuilt } else { Verdict::Aside(Aside::Corrupt) });
+        return Ok(Verdict::Aside(Aside::Corrupt));
     }
     if magic != MAGIC {
         return Ok(Verdict::Aside(Aside::Corrupt));

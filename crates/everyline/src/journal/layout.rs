@@ -220,6 +220,8 @@ pub struct SlotIdentity {
     pub attached_ns: AtomicU64,
     /// [`READY`], stored last when the file is made.
     pub ready: AtomicU64,
+    /// The slot file's own inode and birth time: a copy cannot have them.
+    pub own: [AtomicU64; 2],
 }
 
 /// Producer only (its process, under its ring mutex).
@@ -238,6 +240,8 @@ pub struct Producer {
     pub bytes: AtomicU64,
     /// Records dropped by policy.
     pub dropped: AtomicU64,
+    /// Inode of the overflow file.
+    pub over_inode: AtomicU64,
 }
 
 /// Holder only.

@@ -38,11 +38,11 @@ impl Aside {
         }
     }
 
-    /// True if `name` is what a journal called `journal` was renamed to when it was set aside.
-    pub fn is_name_of(journal: &str, name: &str) -> bool {
-        let Some(rest) = name.strip_prefix(journal).and_then(|rest| rest.strip_prefix('.')) else { return false };
-        let digits = |text: &str| text.len() == 16 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-        rest.split_once('-').is_some_and(|(why, text)| Self::ALL.iter().any(|a| a.word() == why) && digits(text))
+    /// Why, if `name` is what a journal called `journal` was renamed to when it was set aside.
+    fn of_name(journal: &str, name: &str) -> Option<Self> {
+        let (why, digits) = name.strip_prefix(journal)?.strip_prefix('.')?.split_once('-')?;
+        let ours = digits.len() == 16 && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        Self::ALL.into_iter().find(|aside| ours && aside.word() == why)
     }
 }
 
@@ -80,12 +80,16 @@ pub struct Place {
 }
 
 /// Journals of that name in a directory that were set aside.
-pub fn asides(parent: &Handle, journal: &str) -> io::Result<Vec<String>> {
+pub fn asides(parent: &Handle, journal: &str) -> io::Result<Vec<(String, Aside)>> {
     // A descriptor of its own: the position in the directory belongs to the open file.
     let listing = os::open_directory(parent.fd(), ".")?;
-    let mut names = os::names(listing.as_fd(), &format!("{journal}."))?;
-    names.retain(|name| Aside::is_name_of(journal, name));
-    Ok(names)
+    let names = os::names(listing.as_fd(), &format!("{journal}."))?;
+    Ok(names.into_iter().filter_map(|name| Aside::of_name(journal, &name).map(|why| (name, why))).collect())
+}
+
+/// True if one of them was set aside for people to look at.
+fn keeps_asides(parent: &Handle, journal: &str) -> io::Result<bool> {
+    Ok(asides(parent, journal)?.iter().any(|(_, why)| *why != Aside::Gone))
 }
 
 /// File systems on which `flock` and shared mappings are known to work between processes.
@@ -160,38 +164,49 @@ impl Place {
     /// # Errors
     /// `ENOENT` also if the last process that left removed the journal between two of our steps: try again.
     pub fn find_or_make(log: &Log, journal_dir: Option<&Path>, mode: u32) -> Result<Self> {
-        if let Some(elsewhere) = journal_dir
-            && os::lookup(log.directory.fd(), &log.journal_name())
-                .map_err(|e| Error::os("stat journal", &log.path, e))?
-                .is_none()
-        {
-            write_anchor(log, &log.journal_name(), elsewhere)?;
-        }
         Self::open(log, journal_dir, Some(mode))
     }
 
+    /// One look at the name beside the log decides: an anchor, the journal itself, or nothing. Only over nothing is one of
+    /// the two made, and neither replaces the other.
     fn open(log: &Log, journal_dir: Option<&Path>, create: Option<u32>) -> Result<Self> {
         let name = log.journal_name();
-        let (parent, parent_path, anchor) = match anchored(log, &name)? {
-            Some(anchor) => (anchor.parent, anchor.path, Some(anchor.id)),
-            // Its anchor went away between two of our steps: not beside the log, then.
-            None if journal_dir.is_some() && create.is_some() && !exists(log, &name)? => {
-                return Err(Error::os("open journal", &log.path, io::Error::from_raw_os_error(libc::ENOENT)));
+        let (parent, parent_path, anchor, create_here) = match look_beside(log, &name, create.is_some())? {
+            Beside::Anchor(anchor) => (anchor.parent, anchor.path, Some(anchor.id), create),
+            Beside::Other => (clone(&log.directory, &log.path)?, parent_of(&log.path), None, None),
+            Beside::Nothing => {
+                if let Some(elsewhere) = journal_dir.filter(|_| create.is_some()) {
+                    write_anchor(log, &name, elsewhere)?;
+                    return Err(again(log, &name));
+                }
+                (clone(&log.directory, &log.path)?, parent_of(&log.path), None, create)
             }
-            None => (clone(&log.directory, &log.path)?, parent_of(&log.path), None),
         };
         let path = parent_path.join(&name);
-        let place = Self::open_in(log, parent, &name, &path, create)?;
-        Ok(Self { anchor, ..place })
+        match Self::open_in(log, parent, &name, &path, create.is_some(), create_here) {
+            Ok(place) => Ok(Self { anchor, ..place }),
+            // It was there a moment ago.
+            Err(e) if create.is_some() && e.kind() == ErrorKind::NotAttached => Err(again(log, &name)),
+            Err(e) => Err(e),
+        }
     }
 
-    fn open_in(log: &Log, parent: Handle, name: &str, path: &Path, create: Option<u32>) -> Result<Self> {
+    /// `make`: the outer directory, if it is missing; `make_inner`: what belongs into it.
+    fn open_in(
+        log: &Log,
+        parent: Handle,
+        name: &str,
+        path: &Path,
+        make_inner: bool,
+        make: Option<u32>,
+    ) -> Result<Self> {
         let fail = |operation: &'static str| move |e: io::Error| Error::os(operation, path, e);
         let outer = match os::open_directory(parent.fd(), name) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound && create.is_some() => {
+            Err(e) if e.kind() == io::ErrorKind::NotFound && make.is_some() => {
                 check_file_system(parent.fd(), path)?;
-                make_outer(log, parent.fd(), name, create.unwrap_or(0)).map_err(fail("make journal"))?;
-                os::open_directory(parent.fd(), name).map_err(fail("open journal"))?
+                make_outer(log, parent.fd(), name, make.unwrap_or(0)).map_err(fail("make journal"))?;
+                // By now the name may be another's, or an anchor's.
+                return Err(again(log, name));
             }
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 return Err(Error::new(
@@ -200,6 +215,14 @@ impl Place {
                     path,
                     "no process is attached to this log",
                 ));
+            }
+            // An anchor that came while we looked: it was not there, or was no file, a moment ago.
+            Err(_)
+                if make_inner
+                    && parent.id() == log.directory.id()
+                    && os::meta(parent.fd(), name).is_ok_and(|(_, kind)| kind.is_file()) =>
+            {
+                return Err(again(log, name));
             }
             Err(e) if matches!(e.raw_os_error(), Some(libc::ELOOP | libc::ENOTDIR)) => {
                 let hint = "something else stands where the journal belongs; remove it";
@@ -213,7 +236,7 @@ impl Place {
         };
         check_owner(log, &outer, path)?;
         let outer_id = os::device_and_inode(&outer).map_err(fail("stat journal"))?;
-        let shared = open_shared(&outer, create.is_some()).map_err(fail("open journal"))?;
+        let shared = open_shared(&outer, make_inner).map_err(fail("open journal"))?;
         check_file_system(shared.as_fd(), path)?;
         let shared = Handle::new(shared).map_err(fail("open journal"))?;
         Ok(Self { parent, outer_name: name.to_owned(), outer_id, shared, path: path.to_path_buf(), anchor: None })
@@ -228,9 +251,9 @@ impl Place {
         let path = parent_of(&log.path).join(&name);
         let fail = |e: io::Error| Error::os("open inherited journal", &path, e);
         let (outer, _) = os::meta(shared.fd(), "..").map_err(fail)?;
-        let (parent, anchor) = match anchored(log, &name)? {
-            Some(anchor) => (anchor.parent, Some(anchor.id)),
-            None => (clone(&log.directory, &log.path)?, None),
+        let (parent, anchor) = match look_beside(log, &name, false)? {
+            Beside::Anchor(anchor) => (anchor.parent, Some(anchor.id)),
+            _ => (clone(&log.directory, &log.path)?, None),
         };
         let outer_id = (outer.id.0[0], outer.id.0[1]);
         let place = Self { parent, outer_name: name, outer_id, shared, path: path.clone(), anchor };
@@ -239,11 +262,6 @@ impl Place {
             Ok(false) => Err(fail(io::Error::from_raw_os_error(libc::ESTALE))),
             Err(e) => Err(fail(e)),
         }
-    }
-
-    /// A number for the place, the same for every process that gets here by whatever path.
-    pub fn key(&self) -> u64 {
-        crate::heirloom::key(self.parent.id(), &self.outer_name)
     }
 
     /// True if the name of the journal still leads to these directories, and an anchor beside the log to the name.
@@ -264,7 +282,7 @@ impl Place {
     /// In this order whoever builds a new one at the same place finds that its anchor is gone (`is_current`). It stays
     /// while journals that were set aside stand there: nothing else would lead to them.
     pub fn remove_anchor(&self, log: &Log) -> io::Result<()> {
-        if self.anchor.is_some() && asides(&self.parent, &self.outer_name)?.is_empty() {
+        if self.anchor.is_some() && !keeps_asides(&self.parent, &self.outer_name)? {
             rustix::fs::unlinkat(log.directory.fd(), self.outer_name.as_str(), AtFlags::empty())?;
         }
         Ok(())
@@ -295,9 +313,19 @@ fn clone(handle: &Handle, path: &Path) -> Result<Handle> {
     Handle::new(fd).map_err(|e| Error::os("open directory", path, e))
 }
 
-fn exists(log: &Log, name: &str) -> Result<bool> {
-    let path = parent_of(&log.path).join(name);
-    os::lookup(log.directory.fd(), name).map(|m| m.is_some()).map_err(|e| Error::os("stat journal", path, e))
+/// The journal was made, moved or removed between two steps: begin again.
+fn again(log: &Log, name: &str) -> Error {
+    Error::os("open journal", parent_of(&log.path).join(name), io::Error::from_raw_os_error(libc::ENOENT))
+}
+
+/// What stands beside the log under the journal's name.
+pub enum Beside {
+    /// Nothing.
+    Nothing,
+    /// A file that says where the journal is.
+    Anchor(Anchor),
+    /// The journal, or what cannot be looked at, or is something else: opening it tells.
+    Other,
 }
 
 /// Where an anchor file leads to.
@@ -309,14 +337,14 @@ pub struct Anchor {
     id: (u64, u64),
 }
 
-/// Follows an anchor file, if one stands beside the log.
-pub fn anchored(log: &Log, name: &str) -> Result<Option<Anchor>> {
+/// Follows an anchor file, if one stands beside the log. `create`: where it leads to is made if it is missing.
+pub fn look_beside(log: &Log, name: &str, create: bool) -> Result<Beside> {
     let path = parent_of(&log.path).join(name);
     let fail = |e: io::Error| Error::os("read anchor of journal", &path, e);
     let meta = match os::meta(log.directory.fd(), name) {
         Ok((meta, kind)) if kind.is_file() => meta,
-        // Nothing, or the journal itself. What may not be looked at fails where it is opened.
-        _ => return Ok(None),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Beside::Nothing),
+        _ => return Ok(Beside::Other),
     };
     let me = rustix::process::geteuid().as_raw();
     if ![0, me].contains(&meta.owner.0) {
@@ -329,17 +357,26 @@ pub fn anchored(log: &Log, name: &str) -> Result<Option<Anchor>> {
         let hint = "this file should name the directory of the journal and does not; remove it";
         return Err(Error::new(ErrorKind::ForeignJournal, "read anchor of journal", &path, hint));
     };
-    Ok(Some(Anchor { parent: open_parent(&target)?, path: target, id: (meta.id.0[0], meta.id.0[1]) }))
+    let parent = match open_parent(&target) {
+        // The last process that left took it away after another one had found it there and written an anchor to it. Only
+        // itself is made anew: if `journal_dir` is gone, that is an error.
+        Err(e) if create && e.raw_os_error() == Some(libc::ENOENT) => {
+            let _ = std::fs::create_dir(&target);
+            open_parent(&target)?
+        }
+        other => other?,
+    };
+    Ok(Beside::Anchor(Anchor { parent, path: target, id: (meta.id.0[0], meta.id.0[1]) }))
 }
 
 /// Removes an anchor that leads to no journal, neither one in use nor one that was set aside. If somebody builds one there
 /// at this moment, he notices as if it had been moved.
 pub fn remove_idle_anchor(log: &Log) -> Result<()> {
     let name = log.journal_name();
-    let Some(anchor) = anchored(log, &name)? else { return Ok(()) };
+    let Beside::Anchor(anchor) = look_beside(log, &name, true)? else { return Ok(()) };
     let fail = |e: io::Error| Error::os("remove anchor of journal", &log.path, e);
     let idle = os::lookup(anchor.parent.fd(), &name).map_err(fail)?.is_none()
-        && asides(&anchor.parent, &name).map_err(fail)?.is_empty();
+        && !keeps_asides(&anchor.parent, &name).map_err(fail)?;
     if idle {
         let gone = rustix::fs::unlinkat(log.directory.fd(), name.as_str(), AtFlags::empty());
         gone.or_else(|e| if e == rustix::io::Errno::NOENT { Ok(()) } else { Err(e) }).map_err(|e| fail(e.into()))?;

@@ -120,7 +120,7 @@ fn whoever_sits_on_the_journal_holds_up_the_start_within_wait_and_no_log_call_af
 }
 
 /// Many short lives on one log: most of them are the first one there, or the last one out, or both.
-fn short_lives(dir: &Dir, builder: &Builder) {
+fn short_lives(dir: &Dir, builders: &[Builder]) {
     const CHILDREN: u32 = 24;
     const LIVES: u64 = 25;
     let shared = Shared::new();
@@ -130,7 +130,7 @@ fn short_lives(dir: &Dir, builder: &Builder) {
             fork(move || {
                 until("the start", || shared.get(0) == 1);
                 for seq in 0..LIVES {
-                    let log = builder.clone().open().unwrap();
+                    let log = builders[writer as usize % builders.len()].clone().open().unwrap();
                     log.append(&record(writer, seq, odd_len(seq, 300))).unwrap();
                     log.close().unwrap();
                 }
@@ -147,14 +147,21 @@ fn short_lives(dir: &Dir, builder: &Builder) {
 #[test]
 fn short_lives_that_start_and_stop_at_once_neither_fail_nor_lose_a_record() {
     let dir = Dir::new();
-    short_lives(&dir, &dir.builder().wait(Duration::from_secs(15)));
+    short_lives(&dir, &[dir.builder().wait(Duration::from_secs(15))]);
 }
 
 #[test]
 fn short_lives_with_their_journal_elsewhere_neither_fail_nor_lose_a_record() {
     let (dir, elsewhere) = (Dir::new(), Dir::new());
-    short_lives(&dir, &dir.builder().wait(Duration::from_secs(15)).journal_dir(elsewhere.path().into()));
+    short_lives(&dir, &[dir.builder().wait(Duration::from_secs(15)).journal_dir(elsewhere.path().into())]);
     assert_eq!(std::fs::read_dir(elsewhere.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn short_lives_of_which_some_name_a_journal_dir_neither_fail_nor_lose_a_record() {
+    let (dir, elsewhere) = (Dir::new(), Dir::new());
+    let beside = dir.builder().wait(Duration::from_secs(15));
+    short_lives(&dir, &[beside.clone(), beside.journal_dir(elsewhere.path().into())]);
 }
 
 #[test]

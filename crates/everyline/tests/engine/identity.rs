@@ -5,8 +5,8 @@ use std::path::Path;
 use everyline::{Appender, ErrorKind, Naming};
 
 use crate::support::{
-    Dir, Shared, assert_exactly, assert_left_over_delivered, copy_tree, fork, is_root, leave_undelivered, mount,
-    odd_len, patch, record, seen, until, with_own_mounts, word_of,
+    Dir, Shared, assert_exactly, assert_left_over_delivered, copy_tree, exit_now, fork, is_root, leave_undelivered,
+    mount, odd_len, patch, record, seen, until, with_own_mounts, word_of,
 };
 
 const READY: u64 = 136;
@@ -74,6 +74,101 @@ fn a_full_ring_in_a_deleted_journal_is_no_reason_to_drop() {
     log.flush().unwrap();
     assert!(std::fs::metadata(dir.log()).unwrap().len() > 40 << 20);
     holder.kill();
+}
+
+/// What `cp --remove-destination` does to a file: another one with the same bytes.
+fn replace_by_copy(file: &Path) {
+    let copy = file.with_extension("copy");
+    std::fs::copy(file, &copy).unwrap();
+    std::fs::rename(copy, file).unwrap();
+}
+
+#[test]
+fn the_copy_of_a_slot_proves_nothing_about_the_process_in_it() {
+    let dir = Dir::new();
+    let shared = Shared::new();
+    let mut holder = fork(|| {
+        let log = dir.open();
+        for seq in 0.. {
+            log.append(&record(0, seq, 3000)).unwrap();
+            shared.set(0, seq + 1);
+            if shared.get(1) == 1 {
+                break;
+            }
+        }
+    });
+    until("the holder to log", || shared.get(0) > 5);
+    holder.stop_as_holder(&dir.log());
+    replace_by_copy(&dir.inner("slot-0000"));
+    let log = dir.builder().wait(std::time::Duration::from_millis(100)).open().unwrap();
+    (0..20).for_each(|seq| log.append_at(40, &record(1, seq, 90)).unwrap());
+    assert_eq!(log.flush().unwrap_err().kind(), ErrorKind::TimedOut, "the holder lives");
+    shared.set(1, 1);
+    holder.go_on();
+    holder.wait();
+    log.flush().unwrap();
+    assert_exactly(&dir.all(), [(0, shared.get(0)), (1, 20)]);
+}
+
+#[test]
+fn a_file_that_somebody_else_is_writing_in_the_journal_is_not_built_in() {
+    use std::os::unix::fs::FileExt;
+    for name in ["control", "slot-0000"] {
+        let dir = Dir::new();
+        let known = leave_undelivered(&dir, &dir.builder(), 7, 50);
+        let file = dir.inner(name);
+        let image = std::fs::read(&file).unwrap();
+        let keeps = name == "slot-0000";
+        if keeps {
+            everyline::recover(&dir.log()).unwrap();
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        }
+        let _ = std::fs::remove_file(&file);
+        // Begun by somebody: `cp`, a backup program.
+        let theirs = std::fs::File::create(&file).unwrap();
+        let log = dir.open();
+        log.append(&record(8, 0, 60)).unwrap();
+        theirs.write_all_at(&image, 0).unwrap();
+        for seq in 1..50 {
+            log.append(&record(8, seq, 60)).unwrap();
+        }
+        log.close().unwrap();
+        let mut seen = seen(&dir.all());
+        assert_eq!(seen.writers.remove(&8).unwrap(), (0..50).collect::<Vec<_>>(), "{name}");
+        assert!(known > 0);
+    }
+}
+
+#[test]
+fn an_overflow_file_that_was_replaced_is_given_up_and_stops_nobody() {
+    let dir = Dir::new();
+    let shared = Shared::new();
+    let mut holder = fork(|| {
+        let log = dir.builder().ring_bytes(8 << 10).open().unwrap();
+        for seq in 0.. {
+            log.append(&record(0, seq, 3000)).unwrap();
+            shared.set(0, seq + 1);
+        }
+    });
+    until("the holder to log", || shared.get(0) > 5);
+    holder.stop_as_holder(&dir.log());
+    let spiller = fork(|| {
+        let log = dir.builder().wait(std::time::Duration::from_millis(20)).open().unwrap();
+        (0..60).for_each(|seq| log.append(&record(1, seq, 900)).unwrap());
+        exit_now(0);
+    });
+    spiller.join();
+    let spilled = dir.inner_names("over-");
+    assert_eq!(spilled.len(), 1, "{spilled:?}");
+    replace_by_copy(&dir.inner(&spilled[0]));
+    holder.kill();
+    let log = dir.open();
+    (0..20).for_each(|seq| log.append(&record(2, seq, 90)).unwrap());
+    log.flush().unwrap();
+    let seen = seen(&dir.all());
+    assert_eq!(seen.writers[&2], (0..20).collect::<Vec<_>>());
+    let kept = &seen.writers[&1];
+    assert_eq!(*kept, (0..kept.len() as u64).collect::<Vec<_>>(), "what stood in the ring, and no copy of anything");
 }
 
 #[test]
@@ -161,11 +256,11 @@ fn spoilt(what: &str, aside: bool, spoil: impl FnOnce(&Dir)) {
 fn half_built_and_damaged_journals_are_built_anew() {
     let cut =
         |dir: &Dir, len| std::fs::File::options().write(true).open(dir.inner("control")).unwrap().set_len(len).unwrap();
-    spoilt("empty control", false, |dir| cut(dir, 0));
+    spoilt("empty control", true, |dir| cut(dir, 0));
     spoilt("truncated control", true, |dir| cut(dir, 100));
     spoilt("no control", false, |dir| std::fs::remove_file(dir.inner("control")).unwrap());
-    spoilt("no READY", false, |dir| patch(&dir.inner("control"), READY, 0));
-    spoilt("all zeros", false, |dir| std::fs::write(dir.inner("control"), [0; 4096]).unwrap());
+    spoilt("no READY", true, |dir| patch(&dir.inner("control"), READY, 0));
+    spoilt("all zeros", true, |dir| std::fs::write(dir.inner("control"), [0; 4096]).unwrap());
     spoilt("wrong magic", true, |dir| patch(&dir.inner("control"), 0, 0x1234));
     spoilt("noise", true, |dir| std::fs::write(dir.inner("control"), [0xA5; 4096]).unwrap());
     spoilt("impossible ring", true, |dir| patch(&dir.inner("control"), 112, 12_345));
