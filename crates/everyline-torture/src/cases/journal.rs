@@ -76,6 +76,8 @@ fn injure(round: &mut Round, harm: Harm, saved: &Path, time: u32) -> io::Result<
             loop {
                 remove(&journal)?;
                 match fs::rename(&copy, &journal) {
+                    // There was none yet when it was to be saved.
+                    Err(e) if e.kind() == io::ErrorKind::NotFound => break,
                     // Somebody was faster, with a new one.
                     Err(e) if matches!(e.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists) => {}
                     other => break other?,
