@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use rustix::fs::OFlags;
+use rustix::fs::{AtFlags, OFlags};
 
 use super::boot;
 use super::claim::map_slot;
@@ -227,12 +227,20 @@ fn open_or_create(place: &Place) -> io::Result<OwnedFd> {
     make_file(place, NAME)
 }
 
-/// Makes a journal file, open to whoever got into the directory.
+/// Makes a journal file, or opens the one that another process has just made. Open to whoever got into the directory, and
+/// that from the moment when it has its name: a process of another user may come at any time.
 pub fn make_file(place: &Place, name: &str) -> io::Result<OwnedFd> {
-    let fd = os::open_at(place.shared.fd(), name, OFlags::RDWR | OFlags::CREATE, 0o666)?;
-    // Not ours: then its maker has done it.
-    let _ = rustix::fs::fchmod(&fd, rustix::fs::Mode::from_raw_mode(0o666));
-    Ok(fd)
+    let shared = place.shared.fd();
+    let temporary = format!("new-{}-{:x}-{name}", std::process::id(), os::wall_ns());
+    let fd = os::open_at(shared, &temporary, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL, 0o666)?;
+    // The umask does not count here; the outer directory is the door.
+    let named = rustix::fs::fchmod(&fd, rustix::fs::Mode::from_raw_mode(0o666))
+        .and_then(|()| rustix::fs::linkat(shared, temporary.as_str(), shared, name, AtFlags::empty()));
+    let _ = rustix::fs::unlinkat(shared, temporary.as_str(), AtFlags::empty());
+    match named {
+        Err(rustix::io::Errno::EXIST) => os::open_at(shared, name, OFlags::RDWR, 0),
+        other => Ok(other.map(|()| fd)?),
+    }
 }
 
 fn is_at_path(log: &Log, place: &Place, fd: BorrowedFd<'_>) -> io::Result<bool> {
