@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{AtFlags, OFlags};
+use rustix::fs::{AtFlags, OFlags, RenameFlags};
 
 use super::boot;
 use super::claim::map_slot;
@@ -234,8 +234,20 @@ pub fn make_file(place: &Place, name: &str) -> io::Result<OwnedFd> {
     let temporary = format!("new-{}-{:x}-{name}", std::process::id(), os::wall_ns());
     let fd = os::open_at(shared, &temporary, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL, 0o666)?;
     // The umask does not count here; the outer directory is the door.
-    let named = rustix::fs::fchmod(&fd, rustix::fs::Mode::from_raw_mode(0o666))
-        .and_then(|()| rustix::fs::linkat(shared, temporary.as_str(), shared, name, AtFlags::empty()));
+    let named =
+        rustix::fs::fchmod(&fd, rustix::fs::Mode::from_raw_mode(0o666)).and_then(|()| match rustix::fs::renameat_with(
+            shared,
+            temporary.as_str(),
+            shared,
+            name,
+            RenameFlags::NOREPLACE,
+        ) {
+            // A file system without RENAME_NOREPLACE.
+            Err(rustix::io::Errno::INVAL) => {
+                rustix::fs::linkat(shared, temporary.as_str(), shared, name, AtFlags::empty())
+            }
+            other => other,
+        });
     let _ = rustix::fs::unlinkat(shared, temporary.as_str(), AtFlags::empty());
     match named {
         Err(rustix::io::Errno::EXIST) => os::open_at(shared, name, OFlags::RDWR, 0),
