@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{OFlags, RenameFlags};
+use rustix::fs::{AtFlags, OFlags, RenameFlags};
 
 use super::boot;
 use super::claim::map_slot;
@@ -212,12 +212,34 @@ fn open_or_build(log: &Log, place: &Place, ring_bytes: u64) -> io::Result<Option
     Ok(finish_file(place, NAME, false)?.then_some(fd))
 }
 
-/// Makes a journal file, open to whoever got into the directory.
+/// Makes a journal file, or opens the one that another process has just made. Open to whoever got into the directory, and
+/// that from the moment when it has its name: a process of another user may come at any time.
 pub fn make_file(place: &Place, name: &str) -> io::Result<OwnedFd> {
-    let fd = os::open_at(place.shared.fd(), name, OFlags::RDWR | OFlags::CREATE, 0o666)?;
-    // Not ours: then its maker has done it.
-    let _ = rustix::fs::fchmod(&fd, rustix::fs::Mode::from_raw_mode(0o666));
-    Ok(fd)
+    let shared = place.shared.fd();
+    let temporary = format!("new-{}-{:x}-{name}", std::process::id(), os::wall_ns());
+    let fd = os::open_at(shared, &temporary, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL, 0o666)?;
+    // The umask does not count here; the outer directory is the door.
+    let named = rustix::fs::fchmod(&fd, rustix::fs::Mode::from_raw_mode(0o666))
+        .map_err(io::Error::from)
+        .and_then(|()| name_it(place, &temporary, name));
+    let _ = rustix::fs::unlinkat(shared, temporary.as_str(), AtFlags::empty());
+    if named? { Ok(fd) } else { os::open_at(shared, name, OFlags::RDWR, 0) }
+}
+
+/// Renames a new file, unless somebody was faster.
+fn name_it(place: &Place, from: &str, to: &str) -> io::Result<bool> {
+    let shared = place.shared.fd();
+    let renamed = match rustix::fs::renameat_with(shared, from, shared, to, RenameFlags::NOREPLACE) {
+        // A file system without RENAME_NOREPLACE.
+        Err(rustix::io::Errno::INVAL) => rustix::fs::linkat(shared, from, shared, to, AtFlags::empty())
+            .and_then(|()| rustix::fs::unlinkat(shared, from, AtFlags::empty())),
+        other => other,
+    };
+    match renamed {
+        Ok(()) => Ok(true),
+        Err(rustix::io::Errno::EXIST) => Ok(false),
+        Err(e) => Err(e.into()),
+    }
 }
 
 fn unfinished(name: &str) -> String {
@@ -227,23 +249,26 @@ fn unfinished(name: &str) -> String {
 /// Begins a file that is to appear under `name` when it is whole: locked exclusively, and with the lock on it it will
 /// appear. A dead maker's beginning is used again. `None`: somebody else is at it.
 pub fn begin_file(place: &Place, name: &str) -> io::Result<Option<Transient>> {
-    let name = unfinished(name);
-    let fd = Transient::new(make_file(place, &name)?)?;
+    let (shared, name) = (place.shared.fd(), unfinished(name));
+    let fd = match os::open_at(shared, &name, OFlags::RDWR, 0) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => make_file(place, &name),
+        other => other,
+    }?;
+    let fd = Transient::new(fd)?;
     // Under the lock: whoever had it before may have finished it, and then the name is gone, or another's.
-    let is_mine = os::try_flock(fd.fd(), true)?
-        && os::lookup(place.shared.fd(), &name)?.is_some_and(|m| (m.id.0[0], m.id.0[1]) == fd.id());
+    let is_mine =
+        os::try_flock(fd.fd(), true)? && os::lookup(shared, &name)?.is_some_and(|m| (m.id.0[0], m.id.0[1]) == fd.id());
     Ok(is_mine.then_some(fd))
 }
 
 /// Gives it its name. `replace`: what stands there is not ours, and locked by this process. False: somebody was faster.
 pub fn finish_file(place: &Place, name: &str, replace: bool) -> io::Result<bool> {
-    let (shared, from) = (place.shared.fd(), unfinished(name));
-    let flags = if replace { RenameFlags::empty() } else { RenameFlags::NOREPLACE };
-    match rustix::fs::renameat_with(shared, from.as_str(), shared, name, flags) {
-        Ok(()) => Ok(true),
-        Err(rustix::io::Errno::EXIST) => Ok(false),
-        Err(e) => Err(e.into()),
+    if !replace {
+        return name_it(place, &unfinished(name), name);
     }
+    let shared = place.shared.fd();
+    rustix::fs::renameat(shared, unfinished(name).as_str(), shared, name)?;
+    Ok(true)
 }
 
 fn is_at_path(log: &Log, place: &Place, fd: BorrowedFd<'_>) -> io::Result<bool> {

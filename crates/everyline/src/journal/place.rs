@@ -448,7 +448,8 @@ fn make_outer(log: &Log, parent: BorrowedFd<'_>, name: &str, log_mode: u32) -> i
     // Under another name until it has its mode: whoever meets it may enter it.
     let temporary = format!("{name}-new-{}-{:x}", std::process::id(), os::wall_ns());
     rustix::fs::mkdirat(parent, temporary.as_str(), Mode::from_raw_mode(0o700))?;
-    let made = open_to_writers(parent, &temporary, meta.as_ref()).and_then(|()| {
+    let made = make_shared(parent, &temporary).and_then(|()| open_to_writers(parent, &temporary, meta.as_ref()));
+    let made = made.and_then(|()| {
         match rustix::fs::renameat_with(parent, temporary.as_str(), parent, name, RenameFlags::NOREPLACE) {
             // A file system without RENAME_NOREPLACE: without it only an empty directory is replaced.
             Err(rustix::io::Errno::INVAL) => rustix::fs::renameat(parent, temporary.as_str(), parent, name),
@@ -456,12 +457,21 @@ fn make_outer(log: &Log, parent: BorrowedFd<'_>, name: &str, log_mode: u32) -> i
         }
     });
     if made.is_err() {
+        let _ = rustix::fs::unlinkat(parent, format!("{temporary}/{SHARED}").as_str(), AtFlags::REMOVEDIR);
         let _ = rustix::fs::unlinkat(parent, temporary.as_str(), AtFlags::REMOVEDIR);
     }
     match made {
         Err(rustix::io::Errno::EXIST | rustix::io::Errno::NOTEMPTY) => Ok(()),
         other => Ok(other?),
     }
+}
+
+/// The inner directory of a journal that has no name yet.
+fn make_shared(parent: BorrowedFd<'_>, outer: &str) -> rustix::io::Result<()> {
+    let path = format!("{outer}/{SHARED}");
+    rustix::fs::mkdirat(parent, path.as_str(), Mode::from_raw_mode(0o777))?;
+    // The umask does not count here; the outer directory is the door.
+    rustix::fs::chmodat(parent, path.as_str(), Mode::from_raw_mode(0o777), AtFlags::empty())
 }
 
 fn open_to_writers(parent: BorrowedFd<'_>, name: &str, log: Option<&Meta>) -> rustix::io::Result<()> {

@@ -112,7 +112,13 @@ impl<E: Env> Committer<E> {
         let version = control.wishes.settings_version.load(Ordering::Acquire);
         if version != self.settings_version {
             // Not readable now, for this process: it keeps what it knows, and tries again with the next batch.
-            let Ok(settings) = env.settings() else { return Ok(()) };
+            let Ok(settings) = env.settings() else {
+                if self.settings.schedule.is_some() && control.file.rollover_at.load(Ordering::Relaxed) == 0 {
+                    let live = env.lookup(env.log()).map_err(Failure::new(Operation::Open))?;
+                    self.start_schedule(env, live.as_ref());
+                }
+                return Ok(());
+            };
             self.settings = settings;
             self.settings_version = version;
         }
