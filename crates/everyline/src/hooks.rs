@@ -3,16 +3,20 @@
 //! Nothing depends on these hooks for safety (a raw `clone` runs none): the authority is `fork::generation`. They keep
 //! background threads from being alive at a fork, and a lock that was held for a moment from living on in a child.
 
-use std::sync::Once;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Registers the hooks, once.
+static INSTALLED: AtomicBool = AtomicBool::new(false);
+
+/// Registers the hooks. Not by a `Once`: a child forked while another thread is in it would wait for that thread for ever.
+/// Two threads that come at the same time register them twice, which does no harm.
 pub fn install() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        // SAFETY: the functions have the right signature and stay for the life of the process. The child hook only
-        // stores to atomics and closes descriptors, which is allowed there.
-        unsafe { libc::pthread_atfork(Some(before), None, Some(in_child)) };
-    });
+    if INSTALLED.load(Ordering::Relaxed) {
+        return;
+    }
+    // SAFETY: the functions have the right signature and stay for the life of the process. The child hook only
+    // stores to atomics and closes descriptors, which is allowed there.
+    unsafe { libc::pthread_atfork(Some(before), None, Some(in_child)) };
+    INSTALLED.store(true, Ordering::Relaxed);
 }
 
 /// Before: ends the background committers. They come back with the next record. No lock is held when this returns.
