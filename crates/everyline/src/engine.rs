@@ -525,7 +525,12 @@ impl Engine {
                 break;
             }
             if waiting.started.elapsed() >= by.wait {
-                return Err(self.timed_out(looked, by));
+                let denied = self.committer.lock().as_ref().and_then(|c| c.denied(self.env.coarse_ms()));
+                return Err(denied.filter(|_| rotate).map_or_else(
+                    || self.timed_out(looked, by),
+                    // Nor did anybody come who may.
+                    |errno| self.not_rotated(errno),
+                ));
             }
             if waiting.is_interrupted() {
                 return Err(self.interrupted("rotate or reopen", self.timed_out(looked, by)));

@@ -70,6 +70,8 @@ pub struct Committer<E: Env> {
     probed_ms: u64,
     /// Until when this process does not try again after a failure that is its own, how long that was, and its errno.
     own_trouble: (u64, u64, i32),
+    /// Until when this process does not try to rotate, which it may not, and the errno it was told so with.
+    pub(super) denied: (u64, i32),
     pub(super) descriptor_checked_ms: u64,
     /// Records and bytes committed by this committer, for `recover`.
     pub committed: (u64, u64),
@@ -90,6 +92,7 @@ impl<E: Env> Committer<E> {
             batch: Batch::default(),
             probed_ms: 0,
             own_trouble: (0, 0, 0),
+            denied: (0, 0),
             descriptor_checked_ms: 0,
             committed: (0, 0),
             corrupt_slots: 0,
@@ -277,7 +280,7 @@ impl<E: Env> Committer<E> {
     fn commit_one(&mut self, env: &E, now_ms: u64) -> Result<u32, Failure> {
         let control = env.control();
         let end = control.file.end.load(Ordering::Relaxed);
-        let policy = InForce::now(&self.settings, control, now_ms);
+        let policy = InForce::now(&self.settings, control, now_ms, self.is_denied(now_ms));
         let mut batch = std::mem::take(&mut self.batch);
         let gathered = self.gatherer.gather(env, &mut self.pending, end, &policy, &mut batch);
         self.corrupt_slots += batch.corrupt.len() as u64;

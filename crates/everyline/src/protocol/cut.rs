@@ -73,7 +73,8 @@ impl<E: Env> Committer<E> {
     }
 
     fn rotation_is_suspended(&self, env: &E) -> bool {
-        env.control().trouble.rotate_retry_at_ms.load(Ordering::Relaxed) > env.coarse_ms()
+        let now = env.coarse_ms();
+        self.is_denied(now) || env.control().trouble.rotate_retry_at_ms.load(Ordering::Relaxed) > now
     }
 
     /// A file that is rotated away is never written again, so this is the last chance to make it durable. A failure

@@ -156,10 +156,12 @@ impl<E: Env> Committer<E> {
         let rotate = wishes.rotate.load(Ordering::Acquire);
         if wishes.rotate_done.load(Ordering::Relaxed) != rotate {
             self.check_file(env)?;
-            // Whoever asked asks again.
-            if !self.is_contested(env) {
+            // Whoever asked asks again; and what this process may not do, another may.
+            if !self.is_contested(env) && !self.is_denied(env.coarse_ms()) {
                 self.rotate(env, None)?;
-                wishes.rotate_done.store(rotate, Ordering::Release);
+                if !self.is_denied(env.coarse_ms()) {
+                    wishes.rotate_done.store(rotate, Ordering::Release);
+                }
             }
         }
         if control.synced.failed.load(Ordering::Relaxed) != 0 && self.settings.fsync != Fsync::Never {
@@ -192,14 +194,29 @@ impl<E: Env> Committer<E> {
         waits
     }
 
+    /// True while this process does not rotate, because it may not.
+    pub(super) fn is_denied(&self, now_ms: u64) -> bool {
+        now_ms < self.denied.0
+    }
+
+    /// The errno of a rotation that this process was not allowed.
+    pub fn denied(&self, now_ms: u64) -> Option<i32> {
+        self.is_denied(now_ms).then_some(self.denied.1)
+    }
+
     /// A rotation that did not happen: the record goes into the old file, and it is tried again later. Unless the
     /// descriptors of this process were closed: then it gives up, attaches anew, and others rotate.
-    pub(super) fn rotation_failed(&self, env: &E, failure: &Failure) -> Result<(), Failure> {
+    /// A process that lacks the rights (a worker that gave root up) keeps it to itself: those who have them rotate.
+    pub(super) fn rotation_failed(&mut self, env: &E, failure: &Failure) -> Result<(), Failure> {
         if failure.errno == libc::EBADF {
             return Err(Failure { operation: failure.operation, errno: failure.errno });
         }
-        let control = env.control();
-        control.trouble.rotate_retry_at_ms.store(env.coarse_ms() + ROTATE_RETRY_MS, Ordering::Relaxed);
+        let (control, until) = (env.control(), env.coarse_ms() + ROTATE_RETRY_MS);
+        if matches!(failure.errno, libc::EACCES | libc::EPERM) {
+            self.denied = (until, failure.errno);
+        } else {
+            control.trouble.rotate_retry_at_ms.store(until, Ordering::Relaxed);
+        }
         control.trouble.rotations_failed.fetch_add(1, Ordering::Relaxed);
         record_failure(control, failure);
         Ok(())
@@ -246,9 +263,9 @@ pub(super) struct InForce {
 }
 
 impl InForce {
-    pub(super) fn now(settings: &Settings, control: &Control, now_ms: u64) -> Self {
+    pub(super) fn now(settings: &Settings, control: &Control, now_ms: u64, denied: bool) -> Self {
         let retry = control.trouble.rotate_retry_at_ms.load(Ordering::Relaxed);
-        let suspended = now_ms < retry && retry - now_ms <= ROTATE_RETRY_MS;
+        let suspended = denied || now_ms < retry && retry - now_ms <= ROTATE_RETRY_MS;
         let rollover = control.file.rollover_at.load(Ordering::Relaxed);
         Self {
             max_bytes: settings.max_bytes.filter(|_| !suspended).unwrap_or(u64::MAX),

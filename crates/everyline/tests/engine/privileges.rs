@@ -136,6 +136,55 @@ fn records_of_such_a_child_arrive_after_root_has_rotated_the_log() {
 }
 
 #[test]
+fn a_rotation_that_one_process_may_not_do_is_done_by_another_that_may() {
+    let Some(dir) = root_dir() else { return };
+    let log = dir.builder().max_bytes(3000).keep(Some(500)).open().unwrap();
+    log.append(&record(0, 0, 60)).unwrap();
+    let shared = Shared::new();
+    let child = fork(|| {
+        become_user(NOBODY);
+        for seq in 0..300 {
+            log.append(&record(1, seq, 60)).unwrap();
+            std::thread::sleep(Duration::from_micros(300));
+        }
+        let error = log.rotate().map(drop);
+        shared.set(0, 1);
+        until("root to look on", || shared.get(1) == 1);
+        assert!(error.is_ok(), "root rotates for it: {error:?}");
+    });
+    let mut seq = 1;
+    while shared.get(0) == 0 {
+        log.append(&record(0, seq, 60)).unwrap();
+        seq += 1;
+        std::thread::sleep(Duration::from_micros(300));
+    }
+    shared.set(1, 1);
+    child.join();
+    // The child writes on in a file that it may not rotate; the next record of root cuts it.
+    let sizes =
+        dir.names().into_iter().filter(|n| n.starts_with("app.log")).map(|n| dir.file(&n).metadata().unwrap().len());
+    let sizes: Vec<u64> = sizes.collect();
+    assert!(sizes.len() > 5, "a pause of the child is none of root's: {sizes:?}");
+    assert!(log.status().unwrap().rotations_failed > 0, "the child has tried");
+    assert_exactly(&dir.all(), [(0, seq), (1, 300)]);
+}
+
+#[test]
+fn a_process_that_may_not_rotate_says_so_when_it_is_asked_to() {
+    let Some(dir) = root_dir() else { return };
+    let log = dir.open();
+    log.append(&record(0, 0, 60)).unwrap();
+    fork(|| {
+        become_user(NOBODY);
+        log.append(&record(1, 0, 60)).unwrap();
+        let error = log.rotate().unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EACCES), "{error}");
+    })
+    .join();
+    assert_exactly(&dir.all(), [(0, 1), (1, 1)]);
+}
+
+#[test]
 fn such_a_child_that_can_no_longer_write_does_not_hold_up_those_who_can() {
     let Some(dir) = root_dir() else { return };
     let log = dir.open();
