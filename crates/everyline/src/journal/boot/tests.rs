@@ -43,7 +43,10 @@ impl Left {
         let slots = [(); 2].map(|()| claim(&place, &control, true).unwrap());
         assert_eq!([slots[0].index, slots[1].index], [0, 1]);
         let over: Vec<u8> = overflow.iter().flat_map(|record| frame(record)).collect();
-        std::fs::write(dir.path().join(".app.log.everyline/shared/over-0000"), &over).unwrap();
+        let file = dir.path().join(".app.log.everyline/shared/over-0000");
+        std::fs::write(&file, &over).unwrap();
+        let inode = std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(&file).unwrap());
+        slots[0].slot.header().producer.over_inode.store(inode, Ordering::Relaxed);
         slots[0].slot.header().producer.over_len.store(over.len() as u64, Ordering::Relaxed);
         let ring: Vec<u8> = RING.iter().flat_map(|record| frame(record)).collect();
         slots[1].slot.ring_write(0, &ring);
