@@ -12,7 +12,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fork::{ForkCell, Guard};
 use crate::heirloom::{self, Item};
 use crate::journal::place::{Log, resolve};
-use crate::options::{Commit, Fsync, Full, Options};
+use crate::options::{Commit, Compress, Fsync, Full, Options};
 use crate::os;
 use crate::plain::{Plain, is_degradable};
 use crate::rotation::{Naming, Schedule};
@@ -62,8 +62,20 @@ setters! {
     schedule: Schedule => Some(schedule),
     /// Names of rotated files. Default: numbered.
     naming: Naming => naming,
-    /// How many rotated files are kept. Default: 5. `None`: all (dated names only).
+    /// How many rotated files are kept. Default: 5. `None`: all (not with numbered names).
     keep: Option<u32> => keep,
+    /// Rotated files that were last written longer ago are deleted. Looked at after each rotation and at each attach.
+    /// Default: not by age.
+    keep_age: Duration => Some(keep_age),
+    /// Rotated files are deleted, oldest first, while they are larger than this together; the newest one stays.
+    /// Default: not by size.
+    keep_total_bytes: u64 => Some(keep_total_bytes),
+    /// What becomes of rotated files. Default: they stay as they are.
+    compress: Compress => compress,
+    /// How long a rotated file is left alone before it is compressed, for those who follow the log. Default: 2 minutes.
+    compress_after: Duration => compress_after,
+    /// Name of a symbolic link, beside the log, to the newest rotated file. Default: none.
+    link: String => Some(link),
     /// When records go to the file. Default: in the call.
     commit: Commit => commit,
     /// When the file is forced to disk. Default: never.
@@ -80,8 +92,10 @@ setters! {
     urgent_level: u8 => urgent_level,
     /// Directory for the journal, if it is not to stand beside the log.
     journal_dir: PathBuf => Some(journal_dir),
-    /// Permission bits of a new log file, less the umask. Default: 0666.
+    /// Permission bits of a new log file, less the umask. Default: 0666. Files after the first have those of the one before.
     mode: u32 => mode,
+    /// User and group of a new log file. Default: those of the process. Files after the first have those of the one before.
+    owner: (u32, u32) => Some(owner),
     /// Empties the log at start, if this is the first process on it. Default: no.
     truncate: bool => truncate,
 }
@@ -302,7 +316,7 @@ impl Appender {
         drop(plain);
         if let Some(engine) = engine {
             // So that it is not the background thread that drops the engine, at some later time.
-            engine.thread.stop(&engine);
+            engine.stop_threads();
         }
         result
     }
@@ -436,7 +450,7 @@ impl Drop for Appender {
     fn drop(&mut self) {
         if let Some(engine) = self.state.lock().engine.take() {
             // So that it is not the background thread that drops the engine, at some later time.
-            engine.thread.stop(&engine);
+            engine.stop_threads();
         }
     }
 }

@@ -41,6 +41,7 @@ static ENGINES: ForkCell<HashMap<Key, Weak<Engine>>> = ForkCell::new();
 pub fn attach(path: &Path, options: &Options) -> Result<Arc<Engine>> {
     hooks::install();
     let log = Log::find(path)?;
+    check_link(&log, options)?;
     let key = (log.directory.id(), log.name.clone());
     let mut engines = ENGINES.lock();
     if let Some(engine) = engines.get(&key).and_then(Weak::upgrade)
@@ -49,6 +50,7 @@ pub fn attach(path: &Path, options: &Options) -> Result<Arc<Engine>> {
         put_settings_in_force(&engine.env, options);
         return Ok(engine);
     }
+    make_owned(&log, options)?;
     let (env, first) = enter(log, options).inspect_err(|_| discard_half_built(path))?;
     put_settings_in_force(&env, options);
     if first && options.truncate {
@@ -57,12 +59,15 @@ pub fn attach(path: &Path, options: &Options) -> Result<Arc<Engine>> {
     Committer::<Real>::attached(&env);
     let engine = Arc::new(Engine::new(env, options.clone()));
     engine.thread.bind(&engine);
+    engine.upkeep.bind(&engine);
     engines.retain(|_, engine| engine.strong_count() > 0);
     engines.insert(key, Arc::downgrade(&engine));
     drop(engines);
     // A dead holder's batch, or what dead processes published: delivered before our first record.
     engine.commit(Effort::Force);
     engine.starts_here();
+    // What a process left that ended before its archives were due.
+    engine.upkeep.after_attach(&engine);
     Ok(engine)
 }
 
@@ -162,6 +167,40 @@ fn check_engines_apart(env: &Real) -> Result<()> {
     }
 }
 
+/// The link must be nobody else's name.
+fn check_link(log: &Log, options: &Options) -> Result<()> {
+    let Some(link) = &options.link else { return Ok(()) };
+    let family = Settings::of(options).family(&log.name).parse(link).is_some();
+    if family || *link == log.name || link.starts_with(&log.journal_name()) {
+        let hint = format!("{link:?} is the name of the log, of an archive or of the journal; choose another");
+        return Err(Error::option("link", hint));
+    }
+    match os::meta(log.directory.fd(), link) {
+        Ok((_, kind)) if !kind.is_symlink() => {
+            let path = log.path.with_file_name(link);
+            let hint = format!("{} is there and is no symbolic link; it would be replaced", path.display());
+            Err(Error::option("link", hint))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A log that is to belong to somebody else is made before its journal, whose doors follow the log's owner.
+fn make_owned(log: &Log, options: &Options) -> Result<()> {
+    let Some((user, group)) = options.owner else { return Ok(()) };
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
+    let fd = match os::open_at(log.directory.fd(), &log.name, flags, options.mode) {
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => return Ok(()),
+        other => other.map_err(|e| Error::os("create log", &log.path, e))?,
+    };
+    let (user, group) = (rustix::fs::Uid::from_raw(user), rustix::fs::Gid::from_raw(group));
+    rustix::fs::fchown(&fd, Some(user), Some(group)).map_err(|e| {
+        let _ = rustix::fs::unlinkat(log.directory.fd(), log.name.as_str(), AtFlags::empty());
+        let hint = "owner: this process may not give files to that user and group; leave the option out";
+        Error::os("change owner of", &log.path, std::io::Error::from(e)).with_hint(hint)
+    })
+}
+
 fn put_settings_in_force(env: &Real, options: &Options) {
     // Best effort: a full disk here must not stop a process from logging under the settings that are in force.
     let _ = Settings::of(options).put_in_force(&env.place, env.control());
@@ -249,7 +288,7 @@ pub fn has_undelivered(place: &Place, words: &Control) -> bool {
     {
         return true;
     }
-    if words.lease.load().state() != State::Free {
+    if words.lease.load().state() != State::Free || words.chores.form.load(Ordering::Acquire) != 0 {
         return true;
     }
     let high = (words.wishes.high_water.load(Ordering::Acquire) as usize).min(SLOTS) as u16;

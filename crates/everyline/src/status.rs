@@ -20,6 +20,7 @@ use crate::protocol::commit::{Effort, Looked};
 use crate::protocol::env::Settings;
 use crate::protocol::lease::State;
 use crate::protocol::trouble::Operation;
+use crate::upkeep::run_what_is_due;
 
 /// `recover` waits this long for a living holder before it leaves the rest to it.
 const BUSY: Duration = Duration::from_secs(1);
@@ -241,6 +242,8 @@ pub fn recover(path: &Path) -> Result<Recovered> {
             }
         }
     }
+    // Archives that are due; this is no log call, and may take its time.
+    run_what_is_due(&engine);
     let ((records, bytes), corrupt) = engine.committed();
     Ok(Recovered {
         records: records.saturating_sub(earlier.0.0),
@@ -266,16 +269,7 @@ fn join(path: &Path) -> Result<(std::sync::Arc<crate::engine::Engine>, u32)> {
     let left = before.processes.iter().filter(|p| p.backlog_bytes + p.overflow_bytes > 0).count() as u32;
     let settings = Settings::read(&place);
     drop(place);
-    let options = Options {
-        max_bytes: settings.max_bytes,
-        schedule: settings.schedule,
-        naming: settings.naming,
-        keep: settings.keep,
-        fsync: settings.fsync,
-        mode: settings.mode,
-        wait: Duration::from_secs(30),
-        ..Options::default()
-    };
+    let options = Options { wait: Duration::from_secs(30), ..settings.options() };
     Ok((attach(path, &options)?, left))
 }
 

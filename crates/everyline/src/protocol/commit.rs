@@ -7,6 +7,7 @@
 use std::sync::atomic::{Ordering, fence};
 
 use super::batch::{Batch, Gatherer};
+use super::chores::Chore;
 use super::dirty::Slots;
 use super::env::{Env, FileId, Settings};
 use super::lease::{State, Word};
@@ -71,6 +72,12 @@ pub struct Committer<E: Env> {
     /// Until when this process does not try again after a failure that is its own, how long that was, and its errno.
     own_trouble: (u64, u64, i32),
     pub(super) descriptor_checked_ms: u64,
+    /// To be done under the lease at the next look; then what came of it is in `chore_done`.
+    pub chore: Option<Chore>,
+    /// See `chore`.
+    pub chore_done: Option<std::io::Result<bool>>,
+    /// This committer has changed the live file: archives may need looking after.
+    pub rotated: bool,
     /// Records and bytes committed by this committer, for `recover`.
     pub committed: (u64, u64),
     /// Slots found with bytes that are no frames.
@@ -90,6 +97,9 @@ impl<E: Env> Committer<E> {
             probed_ms: 0,
             own_trouble: (0, 0, 0),
             descriptor_checked_ms: 0,
+            chore: None,
+            chore_done: None,
+            rotated: false,
             committed: (0, 0),
             corrupt_slots: 0,
         }
@@ -249,6 +259,7 @@ impl<E: Env> Committer<E> {
     fn work(&mut self, env: &E, effort: Effort) -> Result<bool, Failure> {
         self.resume(env, false)?;
         self.refresh_settings(env)?;
+        self.chores(env);
         let control = env.control();
         let mut batches = 0;
         let started = env.coarse_ms();
