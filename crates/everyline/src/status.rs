@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use rustix::fs::OFlags;
+use rustix::fs::{AtFlags, OFlags};
 
 use crate::attach::{attach, backlog, remove_if_unused, remove_tree};
 use crate::error::{Error, ErrorKind, Result};
@@ -16,6 +16,7 @@ use crate::journal::map::Map;
 use crate::journal::place::{Log, Place};
 use crate::options::{Options, RING_BYTES_MAX};
 use crate::os::{self, Handle};
+use crate::protocol::chores::temporary;
 use crate::protocol::commit::{Effort, Looked};
 use crate::protocol::env::Settings;
 use crate::protocol::lease::State;
@@ -292,6 +293,12 @@ pub fn clean(path: &Path) -> Result<Cleaned> {
         } else {
             cleaned.in_use = true;
         }
+    }
+    let temporary = temporary(&log.name);
+    if !cleaned.in_use && os::lookup(log.directory.fd(), &temporary).map_err(fail)?.is_some() {
+        // Of a compression that somebody died in.
+        rustix::fs::unlinkat(log.directory.fd(), temporary.as_str(), AtFlags::empty()).map_err(|e| fail(e.into()))?;
+        cleaned.removed.push(directory.join(temporary));
     }
     let listing = os::open_directory(log.directory.fd(), ".").map_err(fail)?;
     for name in os::names(listing.as_fd(), &format!("{}.", log.journal_name())).map_err(fail)? {

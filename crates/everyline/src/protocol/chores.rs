@@ -20,6 +20,8 @@ use crate::rotation::Form;
 pub enum Chore {
     /// The temporary file, or the file that has the compressed name already, takes the place of an archive.
     Replace {
+        /// The archive's name when it was looked at; numbered ones move.
+        name: String,
         /// The archive. Of this length: if it has grown, somebody has appended to it, and nothing is done.
         source: (FileId, u64),
         /// Its compressed form, whole and on disk.
@@ -42,22 +44,21 @@ impl<E: Env> Committer<E> {
     pub(super) fn chores(&mut self, env: &E) {
         if env.control().chores.form.load(Ordering::Acquire) != 0 {
             // The result is of interest to the process that asked, which is gone.
-            let _ = self.finish_replace(env);
+            let _ = self.finish_replace(env, None);
         }
         if let Some(chore) = self.chore.take() {
             self.chore_done = Some(match &chore {
                 // The names belong to whoever is in the new journal.
                 _ if !env.journal_is_current() => Ok(false),
-                Chore::Replace { source, zip, form } => self.replace(env, *source, *zip, *form),
+                Chore::Replace { name, source, zip, form } => self.replace(env, name, *source, *zip, *form),
                 Chore::Remove(victims) => self.remove(env, victims),
             });
         }
     }
 
     /// Notes the replacement and carries it out. `Ok(false)`: things are not as they were; nothing was done.
-    fn replace(&mut self, env: &E, source: (FileId, u64), zip: FileId, form: Form) -> io::Result<bool> {
-        let names = env.list()?;
-        let Some(name) = self.name_of(env, &names, source.0) else { return Ok(false) };
+    fn replace(&mut self, env: &E, name: &str, source: (FileId, u64), zip: FileId, form: Form) -> io::Result<bool> {
+        let Some(name) = self.name_of(env, Some(name), source.0)? else { return Ok(false) };
         if env.lookup(&name)?.is_none_or(|meta| meta.size != source.1) {
             return Ok(false);
         }
@@ -68,16 +69,16 @@ impl<E: Env> Committer<E> {
         // Release pairs with the acquire of whoever finds the note.
         chores.form.store(if form == Form::Zstd { 2 } else { 1 }, Ordering::Release);
         env.step(Step::ChoreNoted);
-        self.finish_replace(env)
+        self.finish_replace(env, Some(&name))
     }
 
     /// From wherever it stopped. Afterwards the note is empty, also if something failed: then both files stay, and the
     /// upkeep compares their contents before it tries again.
-    fn finish_replace(&mut self, env: &E) -> io::Result<bool> {
+    fn finish_replace(&mut self, env: &E, name: Option<&str>) -> io::Result<bool> {
         let chores = &env.control().chores;
         let (source, zip) = (load_id(&chores.source), load_id(&chores.zip));
         let form = if chores.form.load(Ordering::Relaxed) == 2 { Form::Zstd } else { Form::Gzip };
-        let done = self.replace_noted(env, source, zip, form);
+        let done = self.replace_noted(env, name, source, zip, form);
         chores.form.store(0, Ordering::Release);
         match &done {
             Ok(true) => drop(chores.compressed.fetch_add(1, Ordering::Relaxed)),
@@ -87,12 +88,11 @@ impl<E: Env> Committer<E> {
         done
     }
 
-    fn replace_noted(&self, env: &E, source: FileId, zip: FileId, form: Form) -> io::Result<bool> {
-        let names = env.list()?;
+    fn replace_noted(&self, env: &E, name: Option<&str>, source: FileId, zip: FileId, form: Form) -> io::Result<bool> {
         let is_zip = |name: &str| Ok::<_, io::Error>(env.lookup(name)?.is_some_and(|meta| meta.id == zip));
-        let Some(name) = self.name_of(env, &names, source) else {
+        let Some(name) = self.name_of(env, name, source)? else {
             // Gone: by us, and then its compressed form has a name; or by retention or somebody else.
-            return Ok(names.iter().any(|name| is_zip(name).unwrap_or(false)));
+            return Ok(env.list()?.iter().any(|name| is_zip(name).unwrap_or(false)));
         };
         let target = format!("{name}{}", form.extension());
         let temporary = temporary(env.log());
@@ -112,12 +112,15 @@ impl<E: Env> Committer<E> {
         Ok(true)
     }
 
-    /// The name of an archive that is not compressed; numbered ones move.
-    fn name_of(&self, env: &E, names: &[String], id: FileId) -> Option<String> {
-        let archives = self.settings.family(env.log()).sorted(names);
-        let plain = archives.iter().filter(|archive| archive.form == Form::Plain);
+    /// The name of an archive that is not compressed. `hint` is tried first: that spares a look at all names.
+    fn name_of(&self, env: &E, hint: Option<&str>, id: FileId) -> io::Result<Option<String>> {
+        let family = self.settings.family(env.log());
         let is_it = |name: &str| env.lookup(name).is_ok_and(|meta| meta.is_some_and(|meta| meta.id == id));
-        plain.map(|archive| archive.name).find(|name| is_it(name)).map(str::to_owned)
+        let is_plain = |name: &str| family.parse(name).is_some_and(|archive| archive.form == Form::Plain);
+        if let Some(hint) = hint.filter(|name| is_plain(name) && is_it(name)) {
+            return Ok(Some(hint.to_owned()));
+        }
+        Ok(env.list()?.into_iter().find(|name| is_plain(name) && is_it(name)))
     }
 
     /// Deletes archives. `Ok(false)`: not all of them were where they were said to be.

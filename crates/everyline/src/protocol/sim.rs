@@ -320,7 +320,7 @@ impl World {
         let zip = disk.create(&temporary, 0o640, self.now_s()).expect("no file of that name");
         disk.inodes[zip].zip_of = Some(source);
         let (meta, made) = (disk.meta(source, self.mutation), disk.meta(zip, self.mutation));
-        Some(Chore::Replace { source: (meta.id, meta.size), zip: made.id, form: Form::Gzip })
+        Some(Chore::Replace { name, source: (meta.id, meta.size), zip: made.id, form: Form::Gzip })
     }
 
     /// Says that the oldest archive is to go.

@@ -22,8 +22,8 @@ use crate::rotation::Form;
 
 /// Archives deleted under one lease.
 const REMOVED_AT_ONCE: usize = 32;
-/// Passes that follow each other because archives moved, or came, while one was at work.
-const ROUNDS: u32 = 100;
+/// Tries at an archive that is not what it was when it was looked at.
+const TRIES: usize = 5;
 
 /// What comes after a pass.
 #[derive(Debug, PartialEq, Eq)]
@@ -55,6 +55,18 @@ struct Found {
     modified_ns: u64,
     /// An upper bound of when it was cut, Unix ns.
     cut_ns: u64,
+}
+
+/// How often an archive was found to have moved, or changed, while it was being compressed.
+#[derive(Debug, Default)]
+struct Seen(Vec<FileId>);
+
+impl Seen {
+    /// True up to the number of tries that an archive gets.
+    fn insert(&mut self, id: FileId) -> bool {
+        self.0.push(id);
+        self.0.iter().filter(|other| **other == id).count() < TRIES
+    }
 }
 
 impl Pass {
@@ -117,8 +129,8 @@ fn failed(engine: &Engine, operation: Operation, error: &io::Error) {
 
 fn rounds(engine: &Engine, stop: &AtomicBool) -> io::Result<Next> {
     remove_leftover(engine)?;
-    let mut passed_over: Vec<FileId> = Vec::new();
-    for _ in 0..ROUNDS {
+    let (mut moved, mut passed_over) = (Seen::default(), Vec::new());
+    loop {
         if stop.load(Ordering::Acquire) || engine.env.is_lost() {
             return Ok(Next::Stopped);
         }
@@ -130,29 +142,36 @@ fn rounds(engine: &Engine, stop: &AtomicBool) -> io::Result<Next> {
         if settings.compress == Compress::None || !settings.compress.is_built_in() {
             return Ok(Next::Nothing);
         }
-        let now = os::wall_ns();
         let grace = settings.compress_after.as_nanos() as u64;
-        let waiting = found.iter().filter(|a| a.form == Form::Plain && !passed_over.contains(&a.id));
-        let Some(next) = waiting.min_by_key(|a| a.cut_ns.saturating_add(grace)) else { return Ok(Next::Nothing) };
-        let due = next.cut_ns.saturating_add(grace);
-        if due > now {
-            return Ok(Next::At(due));
+        let due = |a: &Found| a.cut_ns.saturating_add(grace);
+        let mut waiting: Vec<&Found> =
+            found.iter().filter(|a| a.form == Form::Plain && !passed_over.contains(&a.id)).collect();
+        waiting.sort_by_key(|a| due(a));
+        let now = os::wall_ns();
+        match waiting.first() {
+            None => return Ok(Next::Nothing),
+            Some(first) if due(first) > now => return Ok(Next::At(due(first))),
+            _ => {}
         }
-        match compress(engine, &settings, next, &found, stop) {
-            Ok(true) => {}
-            Ok(false) if stop.load(Ordering::Acquire) => return Ok(Next::Stopped),
-            Ok(false) => passed_over.push(next.id),
-            Err(e) => {
-                failed(engine, Operation::Compress, &e);
-                passed_over.push(next.id);
-                // No room for one is no room for the others.
-                if matches!(e.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT | libc::EROFS)) {
-                    return Ok(Next::Nothing);
+        // Then another look: archives may have moved, or come.
+        for archive in waiting.into_iter().take_while(|a| due(a) <= now) {
+            match compress(engine, &settings, archive, &found, stop) {
+                Ok(true) => {}
+                Ok(false) if stop.load(Ordering::Acquire) => return Ok(Next::Stopped),
+                // It has moved, or has changed, or the lease could not be had.
+                Ok(false) if moved.insert(archive.id) => break,
+                Ok(false) => passed_over.push(archive.id),
+                Err(e) => {
+                    failed(engine, Operation::Compress, &e);
+                    passed_over.push(archive.id);
+                    // No room for one is no room for the others.
+                    if matches!(e.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT | libc::EROFS)) {
+                        return Ok(Next::Nothing);
+                    }
                 }
             }
         }
     }
-    Ok(Next::Nothing)
 }
 
 /// The temporary file of somebody who died. An open note still needs it: then a holder finishes that first.
@@ -259,16 +278,16 @@ fn compress(
     stop: &AtomicBool,
 ) -> io::Result<bool> {
     let directory = engine.env.log.directory.fd();
-    let source = (archive.id, archive.bytes);
+    let (name, source) = (archive.name.clone(), (archive.id, archive.bytes));
     for form in [Form::Gzip, Form::Zstd] {
-        let name = format!("{}{}", archive.name, form.extension());
-        if let Some(twin) = found.iter().find(|a| a.name == name) {
+        let packed = format!("{name}{}", form.extension());
+        if let Some(twin) = found.iter().find(|a| a.name == packed) {
             // Somebody died in between, and the note about it is lost; or it is somebody else's. Only the contents tell.
             if !zip::is_same(directory, &archive.name, &twin.name, form, stop)? {
                 let free = "a compressed file of that name is there, with other contents";
                 return if stop.load(Ordering::Acquire) { Ok(false) } else { Err(io::Error::other(free)) };
             }
-            let chore = Chore::Replace { source, zip: twin.id, form };
+            let chore = Chore::Replace { name, source, zip: twin.id, form };
             return engine.chore(&chore, stop).unwrap_or(Ok(false));
         }
     }
@@ -276,7 +295,7 @@ fn compress(
     let job = Zip { directory, source: &archive.name, id: archive.id, temporary: &temporary, how: settings.compress };
     let Some(made) = zip::make(&job, &engine.env, stop)? else { return Ok(false) };
     let form = if matches!(settings.compress, Compress::Zstd { .. }) { Form::Zstd } else { Form::Gzip };
-    let chore = Chore::Replace { source: (archive.id, made.source_bytes), zip: made.id, form };
+    let chore = Chore::Replace { name, source: (archive.id, made.source_bytes), zip: made.id, form };
     let done = engine.chore(&chore, stop).unwrap_or(Ok(false));
     // Replaced: the name is gone. Not replaced: nobody needs it.
     remove_leftover(engine)?;

@@ -18,3 +18,4 @@ mod records;
 mod rotation;
 mod sharing;
 mod support;
+mod upkeep;
