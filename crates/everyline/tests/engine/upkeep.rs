@@ -43,8 +43,8 @@ fn archives(dir: &Dir) -> Vec<String> {
     dir.names().into_iter().filter(|name| name.starts_with("app.log.")).collect()
 }
 
-fn is_plain(name: &String) -> bool {
-    !name.ends_with(".gz")
+fn is_plain(name: impl AsRef<str>) -> bool {
+    !name.as_ref().ends_with(".gz")
 }
 
 fn temporary(dir: &Dir) -> std::path::PathBuf {
@@ -184,7 +184,10 @@ fn the_turn_of_a_killed_process_goes_to_whoever_rotates_next() {
             let log = builder.clone().compress_after(HOUR).open().unwrap();
             log.append(b"x\n").unwrap();
             log.rotate().unwrap();
-            until("the thread to sleep", || threads() == 1);
+            let is_taken = |turn: std::fs::File| turn.try_lock().is_err();
+            until("the turn to be taken", || std::fs::File::open(dir.inner("upkeep")).is_ok_and(is_taken));
+            // The settings are read just after that.
+            std::thread::sleep(Duration::from_millis(50));
             shared.set(0, 1);
             loop {
                 std::thread::park();
