@@ -40,7 +40,7 @@ def test_the_fields(log: Path) -> None:
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1", "utf-16-le"])
 def test_text_of_every_kind_comes_back(log: Path, encoding: str) -> None:
-    message = "line\nbreak \r \t \0 \x1b[31m \x7f \x85 \u2028 \" \\ \xe4\u20ac\U0001f600 \udc80"
+    message = 'line\nbreak \r \t \0 \x1b[31m \x7f \x85 \u2028 " \\ \xe4\u20ac\U0001f600 \udc80'
     assert logged(log, message, encoding=encoding)["message"] == message
 
 

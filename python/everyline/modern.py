@@ -48,9 +48,10 @@ class Handler(logging.Handler):
     """One log file for any number of processes. The options are described in `docs/python.md`.
 
     Rotation by size (`max_bytes`) and by time (`when`, `interval`, `at_time`, `utc`), together or alone.
-    Archives: `naming`, `keep`, `keep_age`, `keep_total_bytes`, `compress`, `compress_after`, `link`. The file:
-    `owner`, `mode`, `encoding`, `errors`, `newline`, `terminator`, `truncate`. Records: `format`. The engine:
-    `commit`, `fsync`, `full`, `wait`, `urgent_level`, `ring_bytes`, `overflow_bytes`, `journal_dir`.
+    Archives: `naming`, `keep`, `keep_age`, `keep_total_bytes`, `compress`, `compress_after`, `link`.
+    The file: `owner`, `mode`, `encoding`, `errors`, `newline`, `terminator`, `truncate`. Records: `format`.
+    The engine: `commit`, `fsync`, `full`, `wait`, `urgent_level`, `ring_bytes`, `overflow_bytes`,
+    `journal_dir`.
     """
 
     def __init__(
@@ -306,7 +307,12 @@ def _schedule(
             raise ValueError(f"at_time: when={when!r} has no time of day; take 'MIDNIGHT', or 'W0' to 'W6'")
         at = _time_of_day(at_time)
         second = (at.hour * 60 + at.minute) * 60 + at.second
-    return {"when": when, "interval": _needed("interval", _whole("interval", interval)), "at_time": second, "utc": bool(utc)}
+    return {
+        "when": when,
+        "interval": _needed("interval", _whole("interval", interval)),
+        "at_time": second,
+        "utc": bool(utc),
+    }
 
 
 def _time_of_day(value: object) -> datetime.time:
@@ -327,7 +333,9 @@ def _mode(value: object) -> int | None:
         try:
             return int(value, 8)
         except ValueError:
-            raise ValueError(f"mode: {value!r} is not octal; expected permission bits such as '640'") from None
+            raise ValueError(
+                f"mode: {value!r} is not octal; expected permission bits such as '640'"
+            ) from None
     return _whole("mode", value)
 
 
@@ -340,7 +348,9 @@ def _owner(value: Owner) -> tuple[int, int]:
         user, group = name, rest if colon else None
     elif isinstance(value, (tuple, list)):
         if len(value) != 2:
-            raise ValueError(f"owner: {value!r} is not a user and a group; expected 'user:group' or (uid, gid)")
+            raise ValueError(
+                f"owner: {value!r} is not a user and a group; expected 'user:group' or (uid, gid)"
+            )
         user, group = value
     uid = _id("user", user)
     if group is None:

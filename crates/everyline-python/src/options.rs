@@ -103,7 +103,8 @@ fn read_naming(text: &str) -> PyResult<Naming> {
 }
 
 fn read_compress(text: &str) -> PyResult<Compress> {
-    let unknown = || unknown("compress", text, "'none', 'gzip', 'gzip:0' to 'gzip:9', 'zstd', or 'zstd:1' to 'zstd:19'");
+    let unknown =
+        || unknown("compress", text, "'none', 'gzip', 'gzip:0' to 'gzip:9', 'zstd', or 'zstd:1' to 'zstd:19'");
     let (kind, level) = match text.split_once(':') {
         Some((kind, level)) => (kind, Some(level.parse().map_err(|_| unknown())?)),
         None => (text, None),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::attach::attach;
+use crate::attach::{attach, prepare};
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fork::{ForkCell, Guard};
@@ -142,6 +142,7 @@ impl Builder {
         if appender.device {
             appender.with_plain(Plain::check)?;
         } else {
+            prepare(&appender.path, &appender.options)?;
             appender.target().map(drop)?;
         }
         // Emptied at the start or never: whoever attaches again later has records in the file already.

@@ -41,7 +41,6 @@ static ENGINES: ForkCell<HashMap<Key, Weak<Engine>>> = ForkCell::new();
 pub fn attach(path: &Path, options: &Options) -> Result<Arc<Engine>> {
     hooks::install();
     let log = Log::find(path)?;
-    check_link(&log, options)?;
     let key = (log.directory.id(), log.name.clone());
     let mut engines = ENGINES.lock();
     if let Some(engine) = engines.get(&key).and_then(Weak::upgrade)
@@ -50,7 +49,6 @@ pub fn attach(path: &Path, options: &Options) -> Result<Arc<Engine>> {
         put_settings_in_force(&engine.env, options);
         return Ok(engine);
     }
-    make_owned(&log, options)?;
     let (env, first) = enter(log, options).inspect_err(|_| discard_half_built(path))?;
     put_settings_in_force(&env, options);
     if first && options.truncate {
@@ -167,7 +165,17 @@ fn check_engines_apart(env: &Real) -> Result<()> {
     }
 }
 
-/// The link must be nobody else's name.
+/// What only whoever asks for it first must hear of, and no process that attaches anew under way: a link that is somebody
+/// else's name, an owner that cannot be given.
+pub fn prepare(path: &Path, options: &Options) -> Result<()> {
+    if options.link.is_none() && options.owner.is_none() {
+        return Ok(());
+    }
+    let log = Log::find(path)?;
+    check_link(&log, options)?;
+    make_owned(&log, options)
+}
+
 fn check_link(log: &Log, options: &Options) -> Result<()> {
     let Some(link) = &options.link else { return Ok(()) };
     let family = Settings::of(options).family(&log.name).parse(link).is_some();

@@ -313,12 +313,12 @@ impl Engine {
             let Some(mut committer) = self.committer.try_lock() else { return Looked::Busy };
             let committer_here = committer.get_or_insert_with(|| Committer::new(&self.env));
             let looked = committer_here.look(&self.env, effort);
-            let rotated = std::mem::take(&mut committer_here.rotated);
+            let rotated = committer_here.take_rotated();
             drop(committer);
             // Orders the unlock (a read-modify-write) before the look at the marks of threads that found it locked.
             fence_after_rmw();
-            if rotated || self.upkeep.is_owed() {
-                self.upkeep.after_rotation(self);
+            if rotated.is_some() || self.upkeep.is_owed() || self.env.has_deleted() {
+                self.upkeep.after_commit(self, rotated == Some(true));
             }
             match looked {
                 Looked::Failed(_) => return looked,
@@ -339,6 +339,8 @@ impl Engine {
                 committer.chore = None;
                 committer.chore_done.take()
             });
+            // Here, with the lease free, and in no log call.
+            drop(self.env.deleted());
             // For threads that found the lock taken, as in `commit`.
             self.commit(Effort::Call);
             if done.is_some() {

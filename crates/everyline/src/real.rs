@@ -41,6 +41,7 @@ pub struct Real {
     /// Archives that were deleted under the lease. Giving their space back takes milliseconds for each 100 MB, so they are
     /// kept open until the lease is free.
     deleted: ForkCell<Vec<Handle>>,
+    holds_deleted: AtomicBool,
     /// Somebody has closed our descriptors: everything is to be opened anew.
     lost: AtomicBool,
     watched_ms: AtomicU64,
@@ -66,6 +67,7 @@ impl Real {
             heirloom,
             overflow: ForkCell::new(),
             deleted: ForkCell::new(),
+            holds_deleted: AtomicBool::new(false),
             lost: AtomicBool::new(false),
             watched_ms: AtomicU64::new(0),
         }
@@ -83,9 +85,17 @@ impl Real {
         Ok(Arc::clone(open.insert(Arc::new(Handle::new(fd)?))))
     }
 
+    /// True if something was deleted and still takes up space.
+    #[inline]
+    pub fn has_deleted(&self) -> bool {
+        self.holds_deleted.load(Ordering::Relaxed)
+    }
+
     /// What was deleted and still takes up space. Dropping it gives the space back.
     pub fn deleted(&self) -> Vec<Handle> {
-        std::mem::take(&mut *self.deleted.lock())
+        let mut deleted = self.deleted.lock();
+        self.holds_deleted.store(false, Ordering::Relaxed);
+        std::mem::take(&mut *deleted)
     }
 
     /// True if a mapping keeps the lock of the descriptor it was made through.
@@ -329,6 +339,7 @@ impl Env for Real {
             let mut deleted = self.deleted.lock();
             if deleted.len() < DELETED {
                 deleted.push(open);
+                self.holds_deleted.store(true, Ordering::Relaxed);
             }
         }
         Ok(())

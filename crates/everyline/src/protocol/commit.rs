@@ -76,8 +76,8 @@ pub struct Committer<E: Env> {
     pub chore: Option<Chore>,
     /// See `chore`.
     pub chore_done: Option<std::io::Result<bool>>,
-    /// This committer has changed the live file: archives may need looking after.
-    pub rotated: bool,
+    /// This committer has changed the live file.
+    pub(super) rotated: bool,
     /// Records and bytes committed by this committer, for `recover`.
     pub committed: (u64, u64),
     /// Slots found with bytes that are no frames.
@@ -103,6 +103,11 @@ impl<E: Env> Committer<E> {
             committed: (0, 0),
             corrupt_slots: 0,
         }
+    }
+
+    /// True once after a rotation by this committer; and whether the archives need looking after.
+    pub fn take_rotated(&mut self) -> Option<bool> {
+        std::mem::take(&mut self.rotated).then(|| self.settings.has_upkeep())
     }
 
     /// Step 1 of ATTACH: called once, with the slot's lock held, before the first record. If the lease does not name

@@ -1,6 +1,6 @@
 //! The thread of the upkeep: when it starts, sleeps and ends.
 //!
-//! Promise: after [`Upkeep::after_rotation`] what is due is done, unless the process ends first; no notice is lost between
+//! Promise: after [`Upkeep::after_commit`] what is due is done, unless the process ends first; no notice is lost between
 //! a thread that ends and one that is started. [`Upkeep::stop`] returns when the thread is gone, within what it takes to
 //! compress a quarter of a megabyte, or to put what was compressed on disk.
 
@@ -53,15 +53,18 @@ impl Upkeep {
         self.state.owed.load(Ordering::Relaxed)
     }
 
-    /// This process has rotated, or owes some upkeep.
+    /// This process has deleted something under the lease, which is free now; or it has rotated, and the archives need
+    /// looking after; or a thread was ended with work left.
     #[cold]
-    pub fn after_rotation(&self, engine: &Engine) {
-        self.state.owed.store(false, Ordering::Relaxed);
-        if Settings::read(&engine.env.place).has_upkeep() {
+    pub fn after_commit(&self, engine: &Engine, is_due: bool) {
+        if self.state.owed.swap(false, Ordering::Relaxed) || is_due {
             self.notify();
-        } else {
-            // No thread for this alone. The lease is free: this call pays for giving the space back, and no other.
+        }
+        if !self.state.alive.load(Ordering::Relaxed) {
+            // No thread for this alone: this call pays for giving the space back, and no other.
             drop(engine.env.deleted());
+        } else if !self.state.again.swap(true, Ordering::SeqCst) {
+            self.state.ring();
         }
     }
 
@@ -159,6 +162,7 @@ fn work(state: &State, engine: &Weak<Engine>) -> bool {
             Next::Nothing => return false,
             Next::Stopped => return true,
             Next::At(due_ns) => {
+                // A notice that came since the look is heard here: `again` is set before the bell is rung.
                 state.sleep(heard, Duration::from_nanos(due_ns.saturating_sub(os::wall_ns())));
             }
         }

@@ -113,6 +113,8 @@ fn write(job: &Zip<'_>, env: &Real, stop: &AtomicBool) -> io::Result<Option<Made
         }
         encoder.write_all(&chunk[..n])?;
         source_bytes += n as u64;
+        // Archives that rotations have dropped meanwhile: their space is not to wait for this one.
+        drop(env.deleted());
         env.step(Step::ZipHalf);
     }
     let file = encoder.finish()?;
