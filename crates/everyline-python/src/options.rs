@@ -78,7 +78,6 @@ impl Options {
                 .map_or(Ok(default.overflow_bytes), |bytes| unsigned("overflow_bytes", bytes))?,
             journal_dir,
             truncate,
-            ..default
         };
         options.check().map_err(to_python)?;
         Ok(Self(options))
