@@ -43,7 +43,7 @@ impl<E: Env> Committer<E> {
     /// Finishes what a dead holder has left of a chore, then does the one that was handed in, if any.
     pub(super) fn chores(&mut self, env: &E) {
         if env.control().chores.form.load(Ordering::Acquire) != 0 {
-            // The result is of interest to the process that asked, which is gone.
+            // The process that asked is gone.
             let _ = self.finish_replace(env, None);
         }
         if let Some(chore) = self.chore.take() {
@@ -83,7 +83,9 @@ impl<E: Env> Committer<E> {
         match &done {
             Ok(true) => drop(chores.compressed.fetch_add(1, Ordering::Relaxed)),
             Ok(false) => {}
-            Err(e) => self.failed(env, Operation::Compress, e),
+            Err(e) if name.is_none() => self.failed(env, Operation::Compress, e),
+            // Whoever asked hears of it.
+            Err(_) => {}
         }
         done
     }
@@ -135,10 +137,7 @@ impl<E: Env> Committer<E> {
                 all = false;
                 continue;
             }
-            if let Err(e) = env.unlink(name) {
-                self.failed(env, Operation::Retire, &e);
-                return Err(e);
-            }
+            env.unlink(name)?;
             env.step(Step::Retired);
             env.control().chores.retired.fetch_add(1, Ordering::Relaxed);
         }

@@ -240,7 +240,12 @@ fn retire(engine: &Engine, settings: &Settings, found: &[Found], stop: &AtomicBo
         let some = some.iter().map(|a| (a.name.clone(), a.id)).collect();
         match engine.chore(&Chore::Remove(some), stop) {
             // Where things have moved, the next round sees where to.
-            Some(done) => removed |= done?,
+            Some(Ok(done)) => removed |= done,
+            // What cannot be deleted stays; the others can still be compressed.
+            Some(Err(e)) => {
+                failed(engine, Operation::Retire, &e);
+                return Ok(false);
+            }
             None => return Ok(false),
         }
         drop(engine.env.deleted());

@@ -4,9 +4,8 @@
 //! on disk: whatever replaces the archive with it loses nothing, also by a power failure. The work runs at the lowest
 //! priority, so that on a busy machine the processes that log go first; it looks at `stop` every quarter of a megabyte.
 
-use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use flate2::read::MultiGzDecoder;
@@ -14,7 +13,7 @@ use flate2::write::GzEncoder;
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Timestamps, Uid};
 
 use crate::options::Compress;
-use crate::os;
+use crate::os::{self, Handle};
 use crate::protocol::env::{Env, FileId};
 use crate::protocol::step::Step;
 use crate::real::Real;
@@ -93,14 +92,13 @@ pub fn make(job: &Zip<'_>, env: &Real, stop: &AtomicBool) -> io::Result<Option<M
 
 fn write(job: &Zip<'_>, env: &Real, stop: &AtomicBool) -> io::Result<Option<Made>> {
     let Some(mut source) = open_source(job.directory, job.source)? else { return Ok(None) };
-    let (before, _) = os::meta(source.as_fd(), "")?;
+    let (before, _) = os::meta(source.fd()?, "")?;
     if before.id != job.id {
         return Ok(None);
     }
     // Nobody but us may read it until it has the owner of the archive.
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
-    let file = File::from(os::open_at(job.directory, job.temporary, flags, 0o600)?);
-    let mut encoder = Encoder::new(file, job.how)?;
+    let mut encoder = Encoder::new(Held::new(os::open_at(job.directory, job.temporary, flags, 0o600)?)?, job.how)?;
     let mut chunk = vec![0; CHUNK];
     let mut source_bytes = 0;
     loop {
@@ -118,30 +116,60 @@ fn write(job: &Zip<'_>, env: &Real, stop: &AtomicBool) -> io::Result<Option<Made
         env.step(Step::ZipHalf);
     }
     let file = encoder.finish()?;
-    let meta = source.metadata()?;
-    dress(&file, &meta)?;
-    file.sync_data()?;
+    dress(file.fd()?, source.fd()?)?;
+    rustix::fs::fdatasync(file.fd()?)?;
     env.step(Step::ZipWritten);
-    let (zip, _) = os::meta(file.as_fd(), "")?;
+    let (zip, _) = os::meta(file.fd()?, "")?;
     Ok(Some(Made { id: zip.id, source_bytes }))
 }
 
+/// An open file that a program which closes descriptors by number cannot turn into another one: above the usual range,
+/// and looked at before each use.
+struct Held(Handle);
+
+impl Held {
+    fn new(fd: OwnedFd) -> io::Result<Self> {
+        Ok(Self(Handle::new(fd)?))
+    }
+
+    fn fd(&self) -> io::Result<BorrowedFd<'_>> {
+        if self.0.is_intact() { Ok(self.0.fd()) } else { Err(io::Error::from_raw_os_error(libc::EBADF)) }
+    }
+}
+
+impl Read for Held {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        Ok(rustix::io::read(self.fd()?, into)?)
+    }
+}
+
+impl Write for Held {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(rustix::io::write(self.fd()?, bytes)?)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Opened so that nothing is waited for: an archive's name may have been given to a pipe.
-fn open_source(directory: BorrowedFd<'_>, name: &str) -> io::Result<Option<File>> {
+fn open_source(directory: BorrowedFd<'_>, name: &str) -> io::Result<Option<Held>> {
     match os::open_at(directory, name, OFlags::RDONLY | OFlags::NONBLOCK, 0) {
-        Ok(fd) => Ok(Some(File::from(fd)).filter(|file| file.metadata().is_ok_and(|m| m.is_file()))),
+        Ok(fd) if os::meta(fd.as_fd(), "")?.1.is_file() => Held::new(fd).map(Some),
+        Ok(_) => Ok(None),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(e),
     }
 }
 
 /// Owner, mode and last write of the archive.
-fn dress(file: &File, meta: &std::fs::Metadata) -> io::Result<()> {
-    use std::os::unix::fs::MetadataExt;
+fn dress(file: BorrowedFd<'_>, archive: BorrowedFd<'_>) -> io::Result<()> {
+    let stat = rustix::fs::fstat(archive)?;
     // As far as the rights of this process go. Owner first: changing it takes bits of the mode away.
-    let _ = rustix::fs::fchown(file, Some(Uid::from_raw(meta.uid())), Some(Gid::from_raw(meta.gid())));
-    rustix::fs::fchmod(file, Mode::from_raw_mode(meta.mode() & 0o7777))?;
-    let modified = rustix::fs::Timespec { tv_sec: meta.mtime(), tv_nsec: meta.mtime_nsec() as _ };
+    let _ = rustix::fs::fchown(file, Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid)));
+    rustix::fs::fchmod(file, Mode::from_raw_mode(stat.st_mode & 0o7777))?;
+    let modified = rustix::fs::Timespec { tv_sec: stat.st_mtime, tv_nsec: stat.st_mtime_nsec as _ };
     Ok(rustix::fs::futimens(file, &Timestamps { last_access: modified, last_modification: modified })?)
 }
 
@@ -202,13 +230,13 @@ pub fn is_same(
 
 /// One of the two, over a file.
 enum Encoder {
-    Gzip(GzEncoder<File>),
+    Gzip(GzEncoder<Held>),
     #[cfg(feature = "zstd")]
-    Zstd(zstd::stream::write::Encoder<'static, File>),
+    Zstd(zstd::stream::write::Encoder<'static, Held>),
 }
 
 impl Encoder {
-    fn new(file: File, how: Compress) -> io::Result<Self> {
+    fn new(file: Held, how: Compress) -> io::Result<Self> {
         match how {
             Compress::Gzip { level } => Ok(Self::Gzip(GzEncoder::new(file, flate2::Compression::new(level.min(9))))),
             #[cfg(feature = "zstd")]
@@ -232,7 +260,7 @@ impl Encoder {
         }
     }
 
-    fn finish(self) -> io::Result<File> {
+    fn finish(self) -> io::Result<Held> {
         match self {
             Self::Gzip(encoder) => encoder.finish(),
             #[cfg(feature = "zstd")]
