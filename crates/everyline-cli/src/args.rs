@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use everyline::{Fsync, When};
+use everyline::{Compress, Fsync, When};
 
 use crate::values;
 
@@ -102,13 +102,33 @@ pub struct PipeArgs {
     #[arg(long, requires = "when")]
     pub utc: bool,
 
-    /// Names of rotated files: app.log.1, app.log.2 ... or app.log.<date> [default: numbered]
+    /// Names of rotated files: app.log.1, app.log.2 ...; app.log.<date>; or app.log.<time>-<number> [default: numbered]
     #[arg(long, value_enum, value_name = "SCHEME")]
     pub naming: Option<NamingArg>,
 
-    /// How many rotated files to keep, or `all` (dated names only) [default: 5]
+    /// How many rotated files to keep, or `all` (not with numbered names) [default: 5]
     #[arg(long, value_name = "N|all", value_parser = values::keep, allow_hyphen_values = true)]
     pub keep: Option<Keep>,
+
+    /// Delete rotated files that were last written longer ago: a duration, also in days (d) [default: not by age]
+    #[arg(long, value_name = "DURATION", value_parser = values::keep_age, allow_hyphen_values = true)]
+    pub keep_age: Option<Duration>,
+
+    /// Delete rotated files, oldest first, while they are larger than this together [default: not by size]
+    #[arg(long, value_name = "SIZE", value_parser = values::size_nonzero, allow_hyphen_values = true)]
+    pub keep_bytes: Option<u64>,
+
+    /// Compress rotated files: none, gzip, zstd (where built in), or with a level: gzip:9 [default: none]
+    #[arg(long, value_name = "HOW", value_parser = values::compress, allow_hyphen_values = true)]
+    pub compress: Option<Compress>,
+
+    /// Leave a rotated file alone for so long before it is compressed, for those who follow the log [default: 2m]
+    #[arg(long, value_name = "DURATION", value_parser = values::age, allow_hyphen_values = true, requires = "compress")]
+    pub compress_after: Option<Duration>,
+
+    /// Name of a symbolic link, beside FILE, to the newest rotated file [default: none]
+    #[arg(long, value_name = "NAME", value_parser = values::link, allow_hyphen_values = true)]
+    pub link: Option<String>,
 
     /// Write from a background thread, in larger batches
     #[arg(long)]
@@ -147,6 +167,10 @@ pub struct PipeArgs {
     #[arg(long, value_name = "OCTAL", value_parser = values::mode, allow_hyphen_values = true)]
     pub mode: Option<u32>,
 
+    /// User and group of a new file, as numbers [default: those of the process]
+    #[arg(long, value_name = "UID:GID", value_parser = values::owner, allow_hyphen_values = true)]
+    pub owner: Option<(u32, u32)>,
+
     /// The log
     pub file: PathBuf,
 }
@@ -157,6 +181,8 @@ pub enum NamingArg {
     Numbered,
     /// app.log.2026-01-31
     Dated,
+    /// app.log.20260131T101500Z-000123
+    Sequence,
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]

@@ -28,6 +28,7 @@ pub fn from_args(typed: &PipeArgs) -> Result<Settings> {
         schedule: schedule(typed)?,
         naming: match typed.naming {
             Some(NamingArg::Dated) => Naming::Dated,
+            Some(NamingArg::Sequence) => Naming::Sequence,
             Some(NamingArg::Numbered) => Naming::Numbered,
             None => default.naming,
         },
@@ -36,6 +37,11 @@ pub fn from_args(typed: &PipeArgs) -> Result<Settings> {
             Some(Keep::Newest(count)) => Some(count),
             None => default.keep,
         },
+        keep_age: typed.keep_age,
+        keep_total_bytes: typed.keep_bytes,
+        compress: typed.compress.unwrap_or(default.compress),
+        compress_after: typed.compress_after.unwrap_or(default.compress_after),
+        link: typed.link.clone(),
         commit: if typed.deferred { Commit::Deferred } else { default.commit },
         fsync: typed.fsync.unwrap_or(default.fsync),
         ring_bytes: typed.ring.unwrap_or(default.ring_bytes),
@@ -48,6 +54,7 @@ pub fn from_args(typed: &PipeArgs) -> Result<Settings> {
         wait: typed.wait.unwrap_or(default.wait),
         journal_dir: typed.journal_dir.clone(),
         mode: typed.mode.unwrap_or(default.mode),
+        owner: typed.owner,
         ..default
     };
     check(&options)?;
@@ -68,7 +75,7 @@ fn check_file(file: &Path) -> Result<()> {
 /// The contradictions that a user of the command can type, in the command's words. The engine checks again, in its own.
 fn check(options: &Options) -> Result<()> {
     if options.naming == Naming::Numbered && options.rotates() && options.keep.is_none() {
-        return Err("--keep all: numbered names need a count; use --naming dated to keep every file".into());
+        return Err("--keep all: numbered names need a count; use --naming dated or sequence to keep every file".into());
     }
     if options.overflow_bytes < options.ring_bytes {
         let (overflow, ring) = (options.overflow_bytes, options.ring_bytes);

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use everyline::{Fsync, RING_BYTES_MAX, RING_BYTES_MIN, When};
+use everyline::{Compress, Fsync, RING_BYTES_MAX, RING_BYTES_MIN, When};
 
 use crate::args::Keep;
 
@@ -57,6 +57,55 @@ pub fn wait(text: &str) -> Value<Duration> {
         wait if wait > DURATION_MAX => Err("expected at most 24h; --full block waits without a bound".into()),
         wait => Ok(wait),
     }
+}
+
+/// An age: a duration, or a number of days, such as `30d`.
+pub fn age(text: &str) -> Value<Duration> {
+    let expected = || "expected a whole number with ms, s, m, h or d, such as 30d".to_string();
+    let (count, unit) = count_and_unit(text).ok_or_else(expected)?;
+    match unit {
+        "d" => count.checked_mul(24 * 3600).map(Duration::from_secs).ok_or_else(too_large),
+        _ => duration(text).map_err(|e| if e == too_large() { e } else { expected() }),
+    }
+}
+
+/// The age of files that go.
+pub fn keep_age(text: &str) -> Value<Duration> {
+    age(text).and_then(|age| if age < Duration::from_secs(1) { Err("expected at least 1s".into()) } else { Ok(age) })
+}
+
+/// The name of a link.
+pub fn link(text: &str) -> Value<String> {
+    match text {
+        "" | "." | ".." | "-" => Err("expected the name of a link in the directory of FILE".into()),
+        _ if text.contains('/') => Err("expected a name without a slash: the link is in the directory of FILE".into()),
+        _ => Ok(text.to_owned()),
+    }
+}
+
+/// How to compress: `gzip`, `zstd:19`.
+pub fn compress(text: &str) -> Value<Compress> {
+    let expected = || "expected none, gzip, gzip:0 to gzip:9, zstd, or zstd:1 to zstd:19".to_string();
+    let (kind, level) = match text.split_once(':') {
+        Some((kind, level)) => (kind, Some(level.parse::<u32>().map_err(|_| expected())?)),
+        None => (text, None),
+    };
+    match (kind, level) {
+        ("none", None) => Ok(Compress::None),
+        ("gzip", level) if level.is_none_or(|l| l <= 9) => Ok(Compress::Gzip { level: level.unwrap_or(6) }),
+        ("zstd", level) if level.is_none_or(|l| (1..=19).contains(&l)) => {
+            let zstd = Compress::Zstd { level: level.unwrap_or(3) };
+            if zstd.is_built_in() { Ok(zstd) } else { Err("zstd is not built into this command; take gzip".into()) }
+        }
+        _ => Err(expected()),
+    }
+}
+
+/// User and group, as numbers.
+pub fn owner(text: &str) -> Value<(u32, u32)> {
+    text.split_once(':')
+        .and_then(|(user, group)| Some((user.parse().ok()?, group.parse().ok()?)))
+        .ok_or_else(|| "expected two numbers, such as 33:33 (see `id`)".into())
 }
 
 /// A duration: `500ms`, `1s`, `2m`, `1h`. A bare number is refused, for its unit would be a guess.
@@ -202,6 +251,34 @@ mod tests {
         }
         assert!(wait("24h").is_ok());
         assert!(wait("25h").is_err());
+    }
+
+    #[test]
+    fn ages_may_be_days() {
+        assert_eq!(age("30d"), Ok(Duration::from_secs(30 * 24 * 3600)));
+        assert_eq!(age("90s"), Ok(Duration::from_secs(90)));
+        for text in ["", "30", "d", "1.5d", "-1d", "99999999999999999999d"] {
+            assert!(age(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn compression_is_a_word_with_or_without_a_level() {
+        assert_eq!(compress("none"), Ok(Compress::None));
+        assert_eq!(compress("gzip"), Ok(Compress::Gzip { level: 6 }));
+        assert_eq!(compress("gzip:0"), Ok(Compress::Gzip { level: 0 }));
+        assert_eq!(compress("zstd:19").is_ok(), Compress::Zstd { level: 19 }.is_built_in());
+        for text in ["", "gzip:10", "gzip:", "gzip:-1", "zstd:0", "zstd:20", "none:1", "xz"] {
+            assert!(compress(text).is_err_and(|e| e.contains("expected")), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_owner_is_two_numbers() {
+        assert_eq!(owner("0:65534"), Ok((0, 65_534)));
+        for text in ["", "0", "root:root", "1:", "-1:0", "4294967296:0"] {
+            assert!(owner(text).is_err(), "{text}");
+        }
     }
 
     #[test]

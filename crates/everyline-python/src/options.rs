@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use everyline::{Commit, Fsync, Full, Naming, Schedule, When};
+use everyline::{Commit, Compress, Fsync, Full, Naming, Schedule, When};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
@@ -20,6 +20,8 @@ impl Options {
     #[new]
     #[pyo3(signature = (
         *, max_bytes = None, when = None, interval = 1, at_time = None, utc = false, naming = "numbered", keep = None,
+        keep_age = None, keep_total_bytes = None, compress = "none", compress_after = None, link = None, mode = None,
+        owner = None, urgent_level = None,
         commit = "write-through", fsync = "never", full = "drop", wait = 1.0, ring_bytes = None,
         overflow_bytes = None, journal_dir = None, truncate = false,
     ))]
@@ -33,6 +35,14 @@ impl Options {
         utc: bool,
         naming: &str,
         keep: Option<i64>,
+        keep_age: Option<f64>,
+        keep_total_bytes: Option<i64>,
+        compress: &str,
+        compress_after: Option<f64>,
+        link: Option<String>,
+        mode: Option<i64>,
+        owner: Option<(i64, i64)>,
+        urgent_level: Option<i64>,
         commit: &str,
         fsync: &str,
         full: &str,
@@ -48,6 +58,17 @@ impl Options {
             schedule: when.map(|when| schedule(when, interval, at_time, utc)).transpose()?,
             naming: read_naming(naming)?,
             keep: keep.map(|count| unsigned("keep", count)).transpose()?,
+            keep_age: keep_age.map(|seconds| duration("keep_age", seconds)).transpose()?,
+            keep_total_bytes: keep_total_bytes.map(|bytes| unsigned("keep_total_bytes", bytes)).transpose()?,
+            compress: read_compress(compress)?,
+            compress_after: compress_after
+                .map_or(Ok(default.compress_after), |seconds| duration("compress_after", seconds))?,
+            link,
+            mode: mode.map_or(Ok(default.mode), |mode| unsigned("mode", mode))?,
+            owner: owner
+                .map(|(user, group)| Ok::<_, PyErr>((unsigned("owner", user)?, unsigned("owner", group)?)))
+                .transpose()?,
+            urgent_level: urgent_level.map_or(Ok(default.urgent_level), |level| unsigned("urgent_level", level))?,
             commit: read_commit(commit)?,
             fsync: read_fsync(fsync)?,
             full: read_full(full)?,
@@ -57,7 +78,6 @@ impl Options {
                 .map_or(Ok(default.overflow_bytes), |bytes| unsigned("overflow_bytes", bytes))?,
             journal_dir,
             truncate,
-            ..default
         };
         options.check().map_err(to_python)?;
         Ok(Self(options))
@@ -76,7 +96,23 @@ fn read_naming(text: &str) -> PyResult<Naming> {
     match text {
         "numbered" => Ok(Naming::Numbered),
         "dated" => Ok(Naming::Dated),
-        _ => Err(unknown("naming", text, "'numbered' or 'dated'")),
+        "sequence" => Ok(Naming::Sequence),
+        _ => Err(unknown("naming", text, "'numbered', 'dated' or 'sequence'")),
+    }
+}
+
+fn read_compress(text: &str) -> PyResult<Compress> {
+    let unknown =
+        || unknown("compress", text, "'none', 'gzip', 'gzip:0' to 'gzip:9', 'zstd', or 'zstd:1' to 'zstd:19'");
+    let (kind, level) = match text.split_once(':') {
+        Some((kind, level)) => (kind, Some(level.parse().map_err(|_| unknown())?)),
+        None => (text, None),
+    };
+    match (kind, level) {
+        ("none", None) => Ok(Compress::None),
+        ("gzip", level) => Ok(Compress::Gzip { level: level.unwrap_or(6) }),
+        ("zstd", level) => Ok(Compress::Zstd { level: level.unwrap_or(3) }),
+        _ => Err(unknown()),
     }
 }
 

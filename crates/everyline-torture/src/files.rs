@@ -1,13 +1,15 @@
 //! The files of a log, in the order in which they were written, handed to the oracle.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use flate2::read::MultiGzDecoder;
+
 use crate::ledger::Account;
 use crate::oracle::{Damage, Expect, Found, LogFile, Oracle};
-use crate::plan::{Names, Plan};
+use crate::plan::{LINK, Names, Plan};
 
 /// A file found beside the log.
 #[derive(Debug)]
@@ -34,13 +36,23 @@ pub fn judge(plan: &Plan, expect: &Expect, accounts: &[Account]) -> io::Result<F
     let (candidates, stray) = in_order(plan)?;
     let mut oracle = Oracle::new(expect, accounts);
     for file in &candidates {
-        let bytes = fs::read(&file.path)?;
+        let bytes = read(file)?;
         let ends_ns = end_of(plan, &file.rank);
         oracle.file(&LogFile { name: &file.name, bytes: &bytes, ends_ns, copy: file.name.contains(".copy-") });
     }
     let mut found = oracle.finish();
     found.damage.extend(stray.into_iter().map(|file| Damage::Stray { file }));
     Ok(found)
+}
+
+/// The text of a file, unpacked. What cannot be unpacked is given as it is: the oracle finds no record in it.
+fn read(file: &Candidate) -> io::Result<Vec<u8>> {
+    let bytes = fs::read(&file.path)?;
+    let mut text = Vec::new();
+    match file.name.ends_with(".gz") {
+        true if MultiGzDecoder::new(&bytes[..]).read_to_end(&mut text).is_ok() => Ok(text),
+        _ => Ok(bytes),
+    }
 }
 
 fn in_order(plan: &Plan) -> io::Result<(Vec<Candidate>, Vec<String>)> {
@@ -51,7 +63,8 @@ fn in_order(plan: &Plan) -> io::Result<(Vec<Candidate>, Vec<String>)> {
     for entry in fs::read_dir(plan.log.parent().unwrap_or(&plan.log))? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        if name.starts_with(&format!(".{log}.everyline")) {
+        let is_link = name == LINK && entry.file_type()?.is_symlink();
+        if is_link || name.starts_with(&format!(".{log}.everyline")) {
             continue;
         }
         let suffix = name.strip_prefix(log).map(|s| s.strip_prefix('.').unwrap_or(s));
@@ -79,7 +92,12 @@ fn in_order(plan: &Plan) -> io::Result<(Vec<Candidate>, Vec<String>)> {
 }
 
 fn rank(plan: &Plan, suffix: &str) -> Option<Rank> {
+    let suffix = if plan.compress { suffix.strip_suffix(".gz").unwrap_or(suffix) } else { suffix };
     match plan.names {
+        Names::Sequence => {
+            let (stamp, number) = suffix.split_once("Z-")?;
+            Some(Rank::Stamp(stamp.to_owned(), number.parse().ok()?))
+        }
         Names::Numbered => suffix.parse().ok().map(|n| Rank::Number(std::cmp::Reverse(n))),
         Names::Dated => {
             let (stamp, clash) = match suffix.split_once('.') {

@@ -6,9 +6,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use everyline::{Appender, Builder, Commit, Full, Naming, Schedule, When};
+use everyline::{Appender, Builder, Commit, Compress, Full, Naming, Schedule, When};
 
 use crate::rng::Rng;
+
+/// Name of the link to the newest archive.
+pub const LINK: &str = "newest";
 
 /// How long records are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -28,6 +31,7 @@ pub enum Sizes {
 pub enum Names {
     Numbered,
     Dated,
+    Sequence,
 }
 
 /// What a producer does besides logging.
@@ -74,6 +78,15 @@ pub struct Plan {
     /// Period of rotation by time, s.
     #[arg(long)]
     pub period: Option<u32>,
+    /// Archives are compressed, as soon as may be.
+    #[arg(long)]
+    pub compress: bool,
+    /// Archives are deleted while they are larger than this together.
+    #[arg(long)]
+    pub keep_total_bytes: Option<u64>,
+    /// A link leads to the newest archive.
+    #[arg(long)]
+    pub link: bool,
     #[arg(long)]
     pub deferred: bool,
     #[arg(long)]
@@ -111,6 +124,9 @@ impl Plan {
             keep: None,
             max_bytes: Some(200_000),
             period: None,
+            compress: false,
+            keep_total_bytes: None,
+            link: false,
             deferred: false,
             ring_bytes: 16 << 10,
             overflow_bytes: 64 << 20,
@@ -147,8 +163,9 @@ impl Plan {
         self.period.iter().for_each(|v| put("period", word(v)));
         self.file_limit.iter().for_each(|v| put("file-limit", word(v)));
         self.journal_dir.iter().for_each(|v| put("journal-dir", v.clone().into()));
-        if self.deferred {
-            args.push("--deferred".into());
+        self.keep_total_bytes.iter().for_each(|v| put("keep-total-bytes", word(v)));
+        for (flag, is_set) in [("--deferred", self.deferred), ("--compress", self.compress), ("--link", self.link)] {
+            args.extend(is_set.then(|| flag.into()));
         }
         args
     }
@@ -159,6 +176,7 @@ impl Plan {
             .naming(match self.names {
                 Names::Numbered => Naming::Numbered,
                 Names::Dated => Naming::Dated,
+                Names::Sequence => Naming::Sequence,
             })
             .keep(self.keep)
             .commit(if self.deferred { Commit::Deferred } else { Commit::WriteThrough })
@@ -168,6 +186,15 @@ impl Plan {
             .wait(Duration::from_millis(self.wait_ms));
         if let Some(max_bytes) = self.max_bytes {
             builder = builder.max_bytes(max_bytes);
+        }
+        if self.compress {
+            builder = builder.compress(Compress::Gzip { level: 1 }).compress_after(Duration::ZERO);
+        }
+        if let Some(keep_total_bytes) = self.keep_total_bytes {
+            builder = builder.keep_total_bytes(keep_total_bytes);
+        }
+        if self.link {
+            builder = builder.link(LINK.into());
         }
         if let Some(period) = self.period {
             builder = builder.schedule(Schedule::new(When::Second, period)?.utc(true));

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::attach::{How, attach, left};
+use crate::attach::{How, attach, left, prepare};
 use crate::engine::{Engine, Mark};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fork::{ForkCell, Guard};
 use crate::heirloom::{self, Item};
 use crate::journal::place::{Log, resolve};
-use crate::options::{Commit, Fsync, Full, Options};
+use crate::options::{Commit, Compress, Fsync, Full, Options};
 use crate::os;
 use crate::plain::{Plain, is_degradable};
 use crate::rotation::{Naming, Schedule};
@@ -66,8 +66,20 @@ setters! {
     schedule: Schedule => Some(schedule),
     /// Names of rotated files. Default: numbered.
     naming: Naming => naming,
-    /// How many rotated files are kept. Default: 5. `None`: all (dated names only).
+    /// How many rotated files are kept. Default: 5. `None`: all (not with numbered names).
     keep: Option<u32> => keep,
+    /// Rotated files that were last written longer ago are deleted. Looked at after each rotation and at each attach.
+    /// Default: not by age.
+    keep_age: Duration => Some(keep_age),
+    /// Rotated files are deleted, oldest first, while they are larger than this together; the newest one stays.
+    /// Default: not by size.
+    keep_total_bytes: u64 => Some(keep_total_bytes),
+    /// What becomes of rotated files. Default: they stay as they are.
+    compress: Compress => compress,
+    /// How long a rotated file is left alone before it is compressed, for those who follow the log. Default: 2 minutes.
+    compress_after: Duration => compress_after,
+    /// Name of a symbolic link, beside the log, to the newest rotated file. Default: none.
+    link: String => Some(link),
     /// When records go to the file. Default: in the call.
     commit: Commit => commit,
     /// When the file is forced to disk. Default: never.
@@ -84,8 +96,10 @@ setters! {
     urgent_level: u8 => urgent_level,
     /// Directory for the journal, if it is not to stand beside the log.
     journal_dir: PathBuf => Some(journal_dir),
-    /// Permission bits of a new log file, less the umask. Default: 0666.
+    /// Permission bits of a new log file, less the umask. Default: 0666. Files after the first have those of the one before.
     mode: u32 => mode,
+    /// User and group of a new log file. Default: those of the process. Files after the first have those of the one before.
+    owner: (u32, u32) => Some(owner),
     /// Empties the log at start, if this is the first process on it. Default: no.
     truncate: bool => truncate,
 }
@@ -132,6 +146,7 @@ impl Builder {
         if appender.device {
             appender.with_plain(Plain::check)?;
         } else {
+            prepare(&appender.path, &appender.options)?;
             appender.target().map(drop)?;
         }
         // Emptied at the start or never: whoever attaches again later has records in the file already.
@@ -327,7 +342,7 @@ impl Appender {
         if let Some(engine) = engine {
             engine.leaver_waits(&self.options);
             // So that it is not the background thread that drops the engine, at some later time.
-            engine.thread.stop(&engine);
+            engine.stop_threads();
         }
         result
     }
@@ -470,7 +485,7 @@ impl Drop for Appender {
         if let Some(engine) = self.state.lock().engine.take() {
             engine.leaver_waits(&self.options);
             // So that it is not the background thread that drops the engine, at some later time.
-            engine.thread.stop(&engine);
+            engine.stop_threads();
         }
     }
 }

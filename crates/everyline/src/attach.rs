@@ -85,12 +85,15 @@ pub fn attach(path: &Path, options: &Options, how: How) -> Result<Arc<Engine>> {
     Committer::<Real>::attached(&env);
     let engine = Arc::new(Engine::new(env, options.clone()));
     engine.thread.bind(&engine);
+    engine.upkeep.bind(&engine);
     engines.retain(|_, engine| engine.strong_count() > 0);
     engines.insert(key, Arc::downgrade(&engine));
     drop(engines);
     // A dead holder's batch, or what dead processes published: delivered before our first record.
     engine.commit(Effort::Force);
     engine.starts_here();
+    // What a process left that ended before its archives were due.
+    engine.upkeep.after_attach(&engine);
     Ok(engine)
 }
 
@@ -214,6 +217,50 @@ fn check_engines_apart(env: &Real) -> Result<()> {
     }
 }
 
+/// What only whoever asks for it first must hear of, and no process that attaches anew under way: a link that is somebody
+/// else's name, an owner that cannot be given.
+pub fn prepare(path: &Path, options: &Options) -> Result<()> {
+    if options.link.is_none() && options.owner.is_none() {
+        return Ok(());
+    }
+    let log = Log::find(path)?;
+    check_link(&log, options)?;
+    make_owned(&log, options)
+}
+
+fn check_link(log: &Log, options: &Options) -> Result<()> {
+    let Some(link) = &options.link else { return Ok(()) };
+    let family = Settings::of(options).family(&log.name).parse(link).is_some();
+    if family || *link == log.name || link.starts_with(&log.journal_name()) {
+        let hint = format!("{link:?} is the name of the log, of an archive or of the journal; choose another");
+        return Err(Error::option("link", hint));
+    }
+    match os::meta(log.directory.fd(), link) {
+        Ok((_, kind)) if !kind.is_symlink() => {
+            let path = log.path.with_file_name(link);
+            let hint = format!("{} is there and is no symbolic link; it would be replaced", path.display());
+            Err(Error::option("link", hint))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A log that is to belong to somebody else is made before its journal, whose doors follow the log's owner.
+fn make_owned(log: &Log, options: &Options) -> Result<()> {
+    let Some((user, group)) = options.owner else { return Ok(()) };
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
+    let fd = match os::open_at(log.directory.fd(), &log.name, flags, options.mode) {
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => return Ok(()),
+        other => other.map_err(|e| Error::os("create log", &log.path, e))?,
+    };
+    let (user, group) = (rustix::fs::Uid::from_raw(user), rustix::fs::Gid::from_raw(group));
+    rustix::fs::fchown(&fd, Some(user), Some(group)).map_err(|e| {
+        let _ = rustix::fs::unlinkat(log.directory.fd(), log.name.as_str(), AtFlags::empty());
+        let hint = "owner: this process may not give files to that user and group; leave the option out";
+        Error::os("change owner of", &log.path, std::io::Error::from(e)).with_hint(hint)
+    })
+}
+
 fn put_settings_in_force(env: &Real, options: &Options) {
     // Best effort: a full disk here must not stop a process from logging under the settings that are in force.
     let _ = Settings::of(options).put_in_force(&env.place, env.control());
@@ -309,7 +356,7 @@ pub fn has_undelivered(place: &Place, words: &Control) -> bool {
     {
         return true;
     }
-    if words.lease.load().state() != State::Free {
+    if words.lease.load().state() != State::Free || words.chores.form.load(Ordering::Acquire) != 0 {
         return true;
     }
     let high = (words.wishes.high_water.load(Ordering::Acquire) as usize).min(SLOTS) as u16;

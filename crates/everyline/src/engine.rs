@@ -10,7 +10,7 @@
 
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::attach::Leaving;
@@ -22,6 +22,7 @@ use crate::journal::layout::BUF_BYTES;
 use crate::journal::slot::{FRAME_HEADER, Frame, span};
 use crate::options::{Commit, Fsync, Full, Options};
 use crate::os;
+use crate::protocol::chores::Chore;
 use crate::protocol::commit::{Committer, Effort, Looked};
 use crate::protocol::env::Env;
 use crate::protocol::lease::State;
@@ -29,12 +30,15 @@ use crate::protocol::step::Step;
 use crate::protocol::trouble::{Failure, Operation, record_failure};
 use crate::real::Real;
 use crate::sync::fence_after_rmw;
+use crate::upkeep::Upkeep;
 
 /// A full ring is waited for this long before the overflow file is used. Longer than a holder waits for a processor
 /// where many compete for few (measured: 64 processes on two, with others at work, 20 ms sent every record there).
 const RING_PATIENCE: Duration = Duration::from_millis(100);
 /// Longest single sleep: a dead holder wakes nobody.
 const SLICE_MS: u64 = 2;
+/// The upkeep waits this long for the lease; then it leaves the chore to a later turn.
+const CHORE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Positions up to which a caller waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +84,7 @@ pub struct Engine {
     ring: ForkCell<Ring>,
     committer: ForkCell<Option<Committer<Real>>>,
     pub(crate) thread: Thread,
+    pub(crate) upkeep: Upkeep,
     /// Epoch of the live file at the last sync.
     sync_epoch: ForkCell<Option<u64>>,
     synced_at_ms: AtomicU64,
@@ -103,6 +108,7 @@ impl Engine {
             ring: ForkCell::new(),
             committer: ForkCell::new(),
             thread: Thread::default(),
+            upkeep: Upkeep::default(),
             sync_epoch: ForkCell::new(),
             synced_at_ms: AtomicU64::new(0),
             owes_sync_ms: AtomicU64::new(0),
@@ -349,16 +355,51 @@ impl Engine {
             if !self.env.holds_its_slot() {
                 return Looked::Failed(libc::EBADF);
             }
-            let looked = committer.get_or_insert_with(|| Committer::new(&self.env)).look(&self.env, effort);
+            let committer_here = committer.get_or_insert_with(|| Committer::new(&self.env));
+            let looked = committer_here.look(&self.env, effort);
+            let rotated = committer_here.take_rotated();
             drop(committer);
             // Orders the unlock (a read-modify-write) before the look at the marks of threads that found it locked.
             fence_after_rmw();
+            if rotated.is_some() || self.upkeep.is_owed() || self.env.has_deleted() {
+                self.upkeep.after_commit(self, rotated == Some(true));
+            }
             match looked {
                 Looked::Failed(_) => return looked,
                 _ if self.env.control().dirty.any() && self.env.control().lease.load().state() == State::Free => {}
                 _ => return looked,
             }
         }
+    }
+
+    /// Has a chore done under the lease. `None`: it could not be had, or `stop` says to end.
+    pub(crate) fn chore(&self, chore: &Chore, stop: &AtomicBool) -> Option<io::Result<bool>> {
+        let started = Instant::now();
+        while !stop.load(Ordering::Acquire) && !self.env.is_lost() && started.elapsed() < CHORE_PATIENCE {
+            let done = self.committer.try_lock().and_then(|mut committer| {
+                let committer = committer.get_or_insert_with(|| Committer::new(&self.env));
+                committer.chore = Some(chore.clone());
+                committer.look(&self.env, Effort::Drain);
+                committer.chore = None;
+                committer.chore_done.take()
+            });
+            // Here, with the lease free, and in no log call.
+            drop(self.env.deleted());
+            // For threads that found the lock taken, as in `commit`.
+            self.commit(Effort::Call);
+            if done.is_some() {
+                return done;
+            }
+            // Another process is writing, or another thread, or writing fails.
+            std::thread::sleep(Duration::from_millis(SLICE_MS));
+        }
+        None
+    }
+
+    /// Ends the threads of this engine. They come back when there is something to do.
+    pub(crate) fn stop_threads(&self) {
+        self.upkeep.stop();
+        self.thread.stop(self);
     }
 
     /// Time to wake the background thread before its nap is over.
@@ -593,7 +634,7 @@ impl Engine {
 
     /// Before detaching: everything of this process into the file, bounded by the user's wait.
     pub fn drain(&self, by: &Options) -> Result<()> {
-        self.thread.stop(self);
+        self.stop_threads();
         // A wait that ran out just now is not paid a second time.
         let gave_up = self.has_given_up();
         let result = match gave_up {

@@ -19,10 +19,10 @@ pub fn install() {
     INSTALLED.store(true, Ordering::Relaxed);
 }
 
-/// Before: ends the background committers. They come back with the next record. No lock is held when this returns.
+/// Before: ends the background threads. They come back with the next record. No lock is held when this returns.
 extern "C" fn before() {
     for engine in crate::attach::engines() {
-        engine.thread.stop(&engine);
+        engine.stop_threads();
     }
 }
 

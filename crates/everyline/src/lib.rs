@@ -50,6 +50,8 @@ mod rotation;
 mod settings;
 #[cfg(not(loom))]
 mod status;
+#[cfg(not(loom))]
+mod upkeep;
 
 #[cfg(all(feature = "tracing", not(loom)))]
 mod tracing;
@@ -59,7 +61,7 @@ pub use {
     appender::{Appender, Builder, Counters},
     error::{Error, ErrorKind, Result},
     interrupt::on_wait,
-    options::{Commit, Fsync, Full, Options, RING_BYTES_MAX, RING_BYTES_MIN},
+    options::{Commit, Compress, Fsync, Full, Options, RING_BYTES_MAX, RING_BYTES_MIN},
     rotation::{Naming, Schedule, When},
     status::{Cleaned, LeaseState, LeaseStatus, ProcessStatus, Recovered, Status, clean, recover, reopen, status},
 };

@@ -7,7 +7,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::rotation::{Naming, Schedule};
+use crate::rotation::{Naming, Schedule, is_base_name};
+
+/// Default of `compress_after`: twice the longest pause after which a usual log shipper looks for new names (60 s).
+const COMPRESS_AFTER: Duration = Duration::from_secs(120);
+/// Longest age and grace: a hundred years, so that no sum overflows.
+const AGE_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 /// Smallest and largest ring, in bytes. A ring is a power of two.
 pub const RING_BYTES_MIN: u64 = 4 << 10;
@@ -61,6 +66,31 @@ pub enum Full {
     Block,
 }
 
+/// What becomes of archives when they have been there for `compress_after`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Compress {
+    /// They stay as they are. The default.
+    #[default]
+    None,
+    /// gzip, level 0 (none) to 9 (smallest).
+    Gzip {
+        /// 6 is the usual one.
+        level: u32,
+    },
+    /// Zstandard, level 1 to 19. Needs the feature `zstd`.
+    Zstd {
+        /// 3 is the usual one.
+        level: u32,
+    },
+}
+
+impl Compress {
+    /// True if this build can do it.
+    pub fn is_built_in(self) -> bool {
+        cfg!(feature = "zstd") || !matches!(self, Self::Zstd { .. })
+    }
+}
+
 /// Everything that can be set. Built by [`Builder`](crate::Builder).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -70,8 +100,18 @@ pub struct Options {
     pub schedule: Option<Schedule>,
     /// How rotated files are named.
     pub naming: Naming,
-    /// How many rotated files are kept. `None`: all of them (dated names only).
+    /// How many rotated files are kept. `None`: all of them (not with numbered names).
     pub keep: Option<u32>,
+    /// An archive that was last written longer ago is deleted.
+    pub keep_age: Option<Duration>,
+    /// Archives are deleted, oldest first, while they are larger than this together.
+    pub keep_total_bytes: Option<u64>,
+    /// What becomes of archives.
+    pub compress: Compress,
+    /// How long an archive is left alone before it is compressed: those who follow the log read it to its end meanwhile.
+    pub compress_after: Duration,
+    /// A symbolic link beside the log that leads to the newest archive.
+    pub link: Option<String>,
     /// When records go to the file.
     pub commit: Commit,
     /// When the file is forced to disk.
@@ -90,6 +130,8 @@ pub struct Options {
     pub journal_dir: Option<PathBuf>,
     /// Permission bits of a newly created log file, less the umask.
     pub mode: u32,
+    /// User and group of a newly created log file; `None`: those of the process.
+    pub owner: Option<(u32, u32)>,
     /// Empty the log at start, if this is the first process on it.
     pub truncate: bool,
 }
@@ -101,6 +143,11 @@ impl Default for Options {
             schedule: None,
             naming: Naming::Numbered,
             keep: Some(5),
+            keep_age: None,
+            keep_total_bytes: None,
+            compress: Compress::None,
+            compress_after: COMPRESS_AFTER,
+            link: None,
             commit: Commit::WriteThrough,
             fsync: Fsync::Never,
             ring_bytes: 256 << 10,
@@ -110,6 +157,7 @@ impl Default for Options {
             urgent_level: 40,
             journal_dir: None,
             mode: 0o666,
+            owner: None,
             truncate: false,
         }
     }
@@ -145,7 +193,7 @@ impl Options {
         if self.naming == Naming::Numbered && self.rotates() && !matches!(self.keep, Some(1..=99_999)) {
             return Err(Error::option(
                 "keep",
-                "numbered names need a count from 1 to 99999; use dated names to keep every file",
+                "numbered names need a count from 1 to 99999; use dated or sequence names to keep every file",
             ));
         }
         if self.keep == Some(0) {
@@ -154,6 +202,7 @@ impl Options {
                 "0 would delete every rotated file; give 1 or more, or leave it out to keep all",
             ));
         }
+        self.check_archives()?;
         if self.wait > Duration::from_secs(24 * 3600) {
             return Err(Error::option("wait", "the bound must be at most one day; use the policy `Block` to wait on"));
         }
@@ -164,6 +213,46 @@ impl Options {
             return Err(Error::option("mode", format!("{:o} has bits beyond rwxrwxrwx", self.mode)));
         }
         Ok(())
+    }
+
+    /// What concerns archives only.
+    fn check_archives(&self) -> Result<()> {
+        if self.keep_age.is_some_and(|age| age < Duration::from_secs(1) || age > AGE_MAX) {
+            return Err(Error::option("keep_age", "expected 1 s to 100 years; leave it out to keep files of any age"));
+        }
+        if self.keep_total_bytes == Some(0) {
+            return Err(Error::option(
+                "keep_total_bytes",
+                "0 would delete every rotated file; give 1 or more, or leave it out to keep all",
+            ));
+        }
+        if self.compress_after > AGE_MAX {
+            return Err(Error::option("compress_after", "expected at most 100 years; say `Compress::None` for never"));
+        }
+        match self.compress {
+            Compress::Gzip { level: 10.. } => {
+                return Err(Error::option("compress", "gzip has the levels 0 to 9"));
+            }
+            Compress::Zstd { level: 0 | 20.. } => {
+                return Err(Error::option("compress", "zstd has the levels 1 to 19"));
+            }
+            Compress::Zstd { .. } if !self.compress.is_built_in() => {
+                return Err(Error::option(
+                    "compress",
+                    "zstd is not built in (the cargo feature `zstd`); take gzip, or a build that has it",
+                ));
+            }
+            _ => {}
+        }
+        match &self.link {
+            // "-" and line breaks mean something else in the settings file.
+            Some(name) if !is_base_name(name) || name == "-" || name.contains(char::is_control) => {
+                let hint =
+                    format!("{name:?} is not a name for a link in the log's directory; give one without a slash");
+                Err(Error::option("link", hint))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// True if any policy can cut the file.

@@ -18,6 +18,7 @@ use crate::journal::slot::Slot;
 use crate::mark;
 use crate::os::{self, Handle, Transient};
 use crate::protocol::env::{Env, FileId, Meta, Settings};
+use crate::protocol::trouble::{Failure, Operation, record_failure};
 
 /// One process's access to one log.
 #[derive(Debug)]
@@ -40,6 +41,10 @@ pub struct Real {
     pub key: u64,
     /// The overflow file of this process, once there is one. Kept open: it may be deleted with the journal.
     overflow: ForkCell<Option<Arc<Handle>>>,
+    /// Archives that were deleted under the lease. Giving their space back takes milliseconds for each 100 MB, so they are
+    /// kept open until the lease is free.
+    deleted: ForkCell<Vec<Handle>>,
+    holds_deleted: AtomicBool,
     /// Somebody has closed our descriptors: everything is to be opened anew.
     lost: AtomicBool,
     watched_ms: AtomicU64,
@@ -49,6 +54,8 @@ pub struct Real {
 const BLOCK_MOST: u64 = 1 << 20;
 /// How often the journal is looked for at its path.
 const WATCH_MS: u64 = 100;
+/// Deleted files that are kept open at a time; more give their space back at once.
+const DELETED: usize = 64;
 
 impl Real {
     /// Puts the parts together.
@@ -66,6 +73,8 @@ impl Real {
             own_settings,
             key,
             overflow: ForkCell::new(),
+            deleted: ForkCell::new(),
+            holds_deleted: AtomicBool::new(false),
             lost: AtomicBool::new(false),
             watched_ms: AtomicU64::new(0),
         }
@@ -97,6 +106,24 @@ impl Real {
         let fd = os::open_at(self.shared()?, &overflow_name(slot), OFlags::RDONLY, 0)?;
         let inode = self.map(slot)?.header().producer.over_inode.load(Ordering::Relaxed);
         if os::device_and_inode(&fd)?.1 == inode { Ok(fd) } else { Err(io::Error::from_raw_os_error(libc::ESTALE)) }
+    }
+
+    /// True if something was deleted and still takes up space.
+    #[inline]
+    pub fn has_deleted(&self) -> bool {
+        self.holds_deleted.load(Ordering::Relaxed)
+    }
+
+    /// What was deleted and still takes up space. Dropping it gives the space back.
+    pub fn deleted(&self) -> Vec<Handle> {
+        let mut deleted = self.deleted.lock();
+        self.holds_deleted.store(false, Ordering::Relaxed);
+        std::mem::take(&mut *deleted)
+    }
+
+    /// True if a mapping keeps the lock of the descriptor it was made through.
+    pub fn mapping_keeps_lock(&self) -> bool {
+        self.lock.is_none()
     }
 
     /// This process's slot.
@@ -293,8 +320,15 @@ impl Env for Real {
 
     fn create(&self, name: &str, like: Option<&Meta>) -> io::Result<Handle> {
         let flags = OFlags::RDWR | OFlags::APPEND | OFlags::CREATE | OFlags::EXCL;
-        let mode = like.map_or_else(|| self.known_settings().mode, |meta| meta.mode & 0o777);
+        let settings = like.is_none().then(|| self.known_settings());
+        let mode = like.map_or_else(|| settings.as_ref().map_or(0o666, |s| s.mode), |meta| meta.mode & 0o777);
         let fd = os::open_at(self.directory()?, name, flags, mode)?;
+        if let Some((user, group)) = settings.and_then(|s| s.owner)
+            && let Err(e) = rustix::fs::fchown(&fd, Some(Uid::from_raw(user)), Some(Gid::from_raw(group)))
+        {
+            // The file exists and can be written, which matters more.
+            record_failure(self.control(), &Failure { operation: Operation::Own, errno: e.raw_os_error() });
+        }
         if let Some(meta) = like {
             // As far as the rights of this process go: the file exists and can be written, which matters more.
             let (user, group) = (Uid::from_raw(meta.owner.0), Gid::from_raw(meta.owner.1));
@@ -353,7 +387,36 @@ impl Env for Real {
     }
 
     fn unlink(&self, name: &str) -> io::Result<()> {
-        Ok(rustix::fs::unlinkat(self.directory()?, name, AtFlags::empty())?)
+        let directory = self.directory()?;
+        // Without a right to read it, and without waiting for anything.
+        let open = os::open_at(directory, name, OFlags::PATH, 0).and_then(Handle::new);
+        rustix::fs::unlinkat(directory, name, AtFlags::empty())?;
+        if let Ok(open) = open {
+            let mut deleted = self.deleted.lock();
+            if deleted.len() < DELETED {
+                deleted.push(open);
+                self.holds_deleted.store(true, Ordering::Relaxed);
+            }
+        }
+        Ok(())
+    }
+
+    fn link(&self, name: &str, target: &str) -> io::Result<()> {
+        let directory = self.directory()?;
+        match os::meta(directory, name) {
+            Ok((_, kind)) if !kind.is_symlink() => return Err(io::Error::from_raw_os_error(libc::EEXIST)),
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
+        let temporary = format!(".{}.everyline-link", self.log.name);
+        // Left by a holder who died here.
+        let _ = rustix::fs::unlinkat(directory, temporary.as_str(), AtFlags::empty());
+        rustix::fs::symlinkat(target, directory, temporary.as_str())?;
+        Ok(rustix::fs::renameat(directory, temporary.as_str(), directory, name)?)
+    }
+
+    fn link_target(&self, name: &str) -> Option<String> {
+        rustix::fs::readlinkat(self.directory().ok()?, name, Vec::new()).ok()?.into_string().ok()
     }
 
     fn overflow_read(&self, slot: u16, offset: u64, out: &mut [u8]) -> io::Result<usize> {

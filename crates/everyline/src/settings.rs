@@ -11,10 +11,10 @@ use rustix::fs::OFlags;
 
 use crate::journal::layout::Control;
 use crate::journal::place::Place;
-use crate::options::{Fsync, Options};
+use crate::options::{Compress, Fsync, Options};
 use crate::os;
 use crate::protocol::env::Settings;
-use crate::rotation::{Naming, Schedule};
+use crate::rotation::{Naming, Schedule, is_base_name};
 
 const NAME: &str = "settings";
 
@@ -26,14 +26,46 @@ impl Settings {
             schedule: options.schedule,
             naming: options.naming,
             keep: options.keep,
+            keep_age: options.keep_age,
+            keep_total_bytes: options.keep_total_bytes,
+            compress: options.compress,
+            compress_after: options.compress_after,
+            link: options.link.clone(),
             fsync: options.fsync,
             mode: options.mode,
+            owner: options.owner,
+        }
+    }
+
+    /// Options of somebody who changes none of these settings.
+    pub fn options(self) -> Options {
+        Options {
+            max_bytes: self.max_bytes,
+            schedule: self.schedule,
+            naming: self.naming,
+            keep: self.keep,
+            keep_age: self.keep_age,
+            keep_total_bytes: self.keep_total_bytes,
+            compress: self.compress,
+            compress_after: self.compress_after,
+            link: self.link,
+            fsync: self.fsync,
+            mode: self.mode,
+            owner: self.owner,
+            ..Options::default()
         }
     }
 
     /// As lines, for the file and for `status`.
     pub fn pairs(&self) -> Vec<(String, String)> {
         let number = |n: Option<u64>| n.map_or_else(|| "-".to_owned(), |n| n.to_string());
+        let ms = |time: Duration| time.as_millis().to_string();
+        let compress = match self.compress {
+            Compress::None => "-".to_owned(),
+            Compress::Gzip { level } => format!("gzip:{level}"),
+            Compress::Zstd { level } => format!("zstd:{level}"),
+        };
+        let owner = self.owner.map_or_else(|| "-".to_owned(), |(user, group)| format!("{user}:{group}"));
         let fsync = match self.fsync {
             Fsync::Never => "never".to_owned(),
             Fsync::OnRotation => "rotation".to_owned(),
@@ -44,10 +76,16 @@ impl Settings {
         [
             ("max_bytes", number(self.max_bytes)),
             ("schedule", self.schedule.map_or_else(|| "-".to_owned(), |s| s.to_text())),
-            ("naming", if self.naming == Naming::Numbered { "numbered" } else { "dated" }.to_owned()),
+            ("naming", self.naming.word().to_owned()),
             ("keep", number(self.keep.map(u64::from))),
+            ("keep_age_ms", self.keep_age.map_or_else(|| "-".to_owned(), ms)),
+            ("keep_total_bytes", number(self.keep_total_bytes)),
+            ("compress", compress),
+            ("compress_after_ms", ms(self.compress_after)),
+            ("link", self.link.clone().unwrap_or_else(|| "-".to_owned())),
             ("fsync", fsync),
             ("mode", format!("{:o}", self.mode)),
+            ("owner", owner),
         ]
         .map(|(key, value)| (key.to_owned(), value))
         .into()
@@ -65,8 +103,19 @@ impl Settings {
             match key {
                 "max_bytes" => settings.max_bytes = value.parse().ok().filter(|n| *n > 0),
                 "schedule" => settings.schedule = Schedule::from_text(value).ok(),
-                "naming" if value == "dated" => settings.naming = Naming::Dated,
+                "naming" => settings.naming = Naming::from_word(value).unwrap_or(settings.naming),
                 "keep" => settings.keep = value.parse().ok().filter(|n| *n > 0),
+                "keep_age_ms" => settings.keep_age = parse_ms(value),
+                "keep_total_bytes" => settings.keep_total_bytes = value.parse().ok().filter(|n| *n > 0),
+                "compress" => settings.compress = parse_compress(value).unwrap_or_default(),
+                "compress_after_ms" => {
+                    settings.compress_after = parse_ms(value).unwrap_or(settings.compress_after);
+                }
+                "link" => settings.link = Some(value.to_owned()).filter(|name| name != "-" && is_base_name(name)),
+                "owner" => {
+                    settings.owner =
+                        value.split_once(':').and_then(|(user, group)| Some((user.parse().ok()?, group.parse().ok()?)));
+                }
                 "mode" => settings.mode = u32::from_str_radix(value, 8).unwrap_or(settings.mode) & 0o777,
                 "fsync" => settings.fsync = parse_fsync(value).unwrap_or_default(),
                 _ => {}
@@ -114,6 +163,20 @@ impl Settings {
     }
 }
 
+fn parse_ms(text: &str) -> Option<Duration> {
+    text.parse().ok().map(Duration::from_millis)
+}
+
+fn parse_compress(text: &str) -> Option<Compress> {
+    let (kind, level) = text.split_once(':')?;
+    let level = level.parse().ok()?;
+    match kind {
+        "gzip" if level <= 9 => Some(Compress::Gzip { level }),
+        "zstd" if (1..=19).contains(&level) => Some(Compress::Zstd { level }),
+        _ => None,
+    }
+}
+
 fn parse_fsync(text: &str) -> Option<Fsync> {
     Some(match text.split_once(':') {
         None if text == "never" => Fsync::Never,
@@ -143,19 +206,30 @@ mod tests {
             let options = Options {
                 max_bytes: Some(1),
                 schedule: Some(schedule),
-                naming: Naming::Dated,
+                naming: Naming::Sequence,
                 keep: None,
+                keep_age: Some(Duration::from_secs(90)),
+                keep_total_bytes: Some(1 << 40),
+                compress: Compress::Zstd { level: 19 },
+                compress_after: Duration::ZERO,
+                link: Some("newest of a=b".to_owned()),
+                owner: Some((0, 65_534)),
                 fsync,
                 ..Options::default()
             };
             let settings = Settings::of(&options);
             assert_eq!(Settings::from_text(&settings.to_text()), settings);
+            assert_eq!(Settings::of(&settings.clone().options()), settings);
         }
     }
 
     #[test]
     fn nonsense_in_the_file_means_no_rotation() {
-        let settings = Settings::from_text("max_bytes=lots\nschedule=\u{0}\nkeep=0\nmode=999\n=\n");
+        let settings = Settings::from_text(
+            "max_bytes=lots\nschedule=\u{0}\nkeep=0\nmode=999\n=\ncompress=gzip:10\nlink=../x\nowner=1\nkeep_age_ms=-\n",
+        );
         assert_eq!((settings.max_bytes, settings.schedule, settings.keep), (None, None, None));
+        assert_eq!((settings.link, settings.owner, settings.keep_age), (None, None, None));
+        assert_eq!(settings.compress, Compress::None);
     }
 }

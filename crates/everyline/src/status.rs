@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use rustix::fs::OFlags;
+use rustix::fs::{AtFlags, OFlags};
 
 use crate::attach::{How, attach, backlog, remove_if_unused, remove_tree};
 use crate::error::{Error, ErrorKind, Result};
@@ -15,10 +15,12 @@ use crate::journal::map::Map;
 use crate::journal::place::{Beside, Log, Place, asides, look_beside, remove_idle_anchor};
 use crate::options::{Options, RING_BYTES_MAX};
 use crate::os::{self, Handle};
+use crate::protocol::chores::temporary;
 use crate::protocol::commit::{Effort, Looked};
 use crate::protocol::env::Settings;
 use crate::protocol::lease::State;
 use crate::protocol::trouble::Operation;
+use crate::upkeep::run_what_is_due;
 
 /// `recover` and `reopen` wait this long for what they are to do.
 const JOIN_WAIT: Duration = Duration::from_secs(30);
@@ -248,6 +250,8 @@ pub fn recover(path: &Path) -> Result<Recovered> {
             }
         }
     }
+    // Archives that are due; this is no log call, and may take its time.
+    run_what_is_due(&engine);
     let ((records, bytes), corrupt) = engine.committed();
     Ok(Recovered {
         records: records.saturating_sub(earlier.0.0),
@@ -274,16 +278,7 @@ fn join(path: &Path) -> Result<(std::sync::Arc<crate::engine::Engine>, Options, 
     let left = before.processes.iter().filter(|p| p.backlog_bytes + p.overflow_bytes > 0).count() as u32;
     let settings = settings(&place)?;
     drop(place);
-    let options = Options {
-        max_bytes: settings.max_bytes,
-        schedule: settings.schedule,
-        naming: settings.naming,
-        keep: settings.keep,
-        fsync: settings.fsync,
-        mode: settings.mode,
-        wait: JOIN_WAIT,
-        ..Options::default()
-    };
+    let options = Options { wait: JOIN_WAIT, ..settings.options() };
     let engine = attach(path, &options, How { patience: JOIN_PATIENCE, governs: false, hurried: false })?;
     Ok((engine, options, left))
 }
@@ -309,6 +304,12 @@ pub fn clean(path: &Path) -> Result<Cleaned> {
         } else {
             cleaned.in_use = true;
         }
+    }
+    let temporary = temporary(&log.name);
+    if !cleaned.in_use && os::lookup(log.directory.fd(), &temporary).map_err(fail)?.is_some() {
+        // Of a compression that somebody died in.
+        rustix::fs::unlinkat(log.directory.fd(), temporary.as_str(), AtFlags::empty()).map_err(|e| fail(e.into()))?;
+        cleaned.removed.push(directory.join(temporary));
     }
     // Beside the log, and where the journal was when an anchor leads elsewhere.
     let mut aside = |parent: &Handle, path: &Path| -> Result<()> {

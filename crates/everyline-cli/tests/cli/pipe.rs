@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs;
 
-use crate::support::{Place, assert_exit, everyline, feed, pipe, run, stderr};
+use crate::support::{Place, assert_exit, everyline, feed, pipe, run, stderr, stdout, until};
 
 #[test]
 fn lines_come_out_as_they_went_in() {
@@ -187,4 +187,29 @@ fn a_closed_standard_error_does_no_harm() {
     assert_exit(&run(command), 0);
     assert_eq!(fs::read(place.log()).unwrap(), b"xxxxxxxxx\nok\n");
     assert_exit(&run(everyline(&["--version"])), 0);
+}
+
+#[test]
+fn archives_have_unique_names_are_linked_to_compressed_and_limited() {
+    let place = Place::new();
+    let lines: String = (0..400).map(|n| format!("line {n} {}\n", "x".repeat(n % 37))).collect();
+    let mut options = vec!["--max-bytes", "1K", "--naming", "sequence", "--keep", "8", "--link", "newest"];
+    assert_exit(&feed(pipe(&options, &place.log()), lines.as_bytes()), 0);
+    let archives = || -> Vec<String> { place.names().into_iter().filter(|n| n.starts_with("app.log.")).collect() };
+    assert_eq!(archives().len(), 8);
+    let target = fs::read_link(place.path("newest")).unwrap();
+    assert_eq!(target.to_str().unwrap(), archives().last().unwrap());
+    // A pipe that ends does not wait for compression; one that goes on does what the other left.
+    options.extend(["--compress", "gzip:1", "--compress-after", "0ms"]);
+    let mut child = pipe(&options, &place.log()).spawn().unwrap();
+    until("all to be compressed", || archives().iter().all(|name| name.ends_with(".gz")));
+    let status = stdout(&run(everyline(&["status", "--json", place.log().to_str().unwrap()])));
+    for setting in ["\"compress\":\"gzip:1\"", "\"naming\":\"sequence\"", "\"link\":\"newest\""] {
+        assert!(status.replace(": ", ":").contains(setting), "{setting}: {status}");
+    }
+    drop(child.stdin.take());
+    assert_exit(&child.wait_with_output().unwrap(), 0);
+    assert_eq!(archives().len(), 8);
+    let target = fs::read_link(place.path("newest")).unwrap();
+    assert_eq!(target.to_str().unwrap(), archives().last().unwrap(), "the link follows the compressed file");
 }

@@ -19,8 +19,9 @@ fn run(arena: &mut Arena) -> io::Result<()> {
         let mut plan = arena.plan();
         plan.act = act;
         plan.threads = if act == Act::Clone { 1 } else { 3 };
-        // The raw call is for processes with one thread, and deferred mode has a second one.
+        // The raw call is for processes with one thread; deferred mode and compression have a second one.
         plan.deferred = act != Act::Clone && arena.rng.one_in(2);
+        plan.compress = act != Act::Clone && arena.rng.one_in(2);
         plan.max_bytes = Some(60_000);
         let expect = Expect { max_bytes: plan.max_bytes, ..Expect::default() };
         let mut round = arena.round(plan)?;

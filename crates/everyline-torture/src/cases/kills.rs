@@ -38,7 +38,9 @@ fn run(arena: &mut Arena) -> io::Result<()> {
 pub fn varied(arena: &mut Arena, number: u64) -> Plan {
     let mut plan = arena.plan();
     let rng = &mut arena.rng;
-    plan.names = if number.is_multiple_of(2) { Names::Dated } else { Names::Numbered };
+    plan.names = [Names::Dated, Names::Numbered, Names::Sequence][number as usize % 3];
+    plan.compress = rng.one_in(2);
+    plan.link = rng.one_in(3);
     plan.keep = (plan.names == Names::Numbered).then_some(90_000);
     plan.ring_bytes = rng.pick(&[16 << 10, 64 << 10, 256 << 10]);
     // Numbered archives are all renamed at each rotation: a few hundred are enough.

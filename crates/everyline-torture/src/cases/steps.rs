@@ -31,15 +31,34 @@ struct Scene {
     heirs: bool,
     /// The step belongs to a failed write.
     refused: bool,
+    /// The step belongs to the upkeep of archives, which is one process's: the armed one's, at first.
+    upkeep: bool,
+    /// Archives go for their size.
+    keep_total_bytes: Option<u64>,
 }
 
 fn scene(step: &'static str, rng: &mut Rng) -> Scene {
-    let names = rng.pick(&[Names::Numbered, Names::Dated]);
-    let mut scene = Scene { step, names, keep: None, sizes: Sizes::Mixed, rare: false, heirs: false, refused: false };
+    let mut scene = Scene {
+        step,
+        names: rng.pick(&[Names::Numbered, Names::Dated, Names::Sequence]),
+        keep: None,
+        sizes: Sizes::Mixed,
+        rare: false,
+        heirs: false,
+        refused: false,
+        upkeep: false,
+        keep_total_bytes: None,
+    };
     match step {
         "shifted" => scene.names = Names::Numbered,
         "oldest-removed" => (scene.names, scene.keep, scene.rare) = (Names::Numbered, Some(4), true),
-        "expired" => (scene.names, scene.keep, scene.rare) = (Names::Dated, Some(4), true),
+        "expired" => {
+            (scene.names, scene.keep, scene.rare) = (rng.pick(&[Names::Dated, Names::Sequence]), Some(4), true);
+        }
+        "zip-half" | "zip-written" | "chore-noted" | "zip-named" | "zip-source-gone" => {
+            (scene.upkeep, scene.rare) = (true, true);
+        }
+        "retired" => (scene.upkeep, scene.rare, scene.keep_total_bytes) = (true, true, Some(30_000)),
         "overflow-written" => (scene.sizes, scene.rare) = (Sizes::Large, true),
         // Dated: a shift of many archives would take longer than the death of a holder.
         "note-copied" => (scene.heirs, scene.rare, scene.names) = (true, true, Names::Dated),
@@ -82,6 +101,9 @@ fn play(arena: &mut Arena, scene: &Scene, turn: u64) -> io::Result<bool> {
     plan.sizes = scene.sizes;
     plan.max_bytes = Some(if scene.refused { 200_000 } else { rng.range(4_000, 12_000) });
     plan.deferred = rng.one_in(4);
+    plan.compress = scene.upkeep || rng.one_in(3);
+    plan.link = scene.step == "linked" || rng.one_in(3);
+    plan.keep_total_bytes = scene.keep_total_bytes;
     plan.ring_bytes = rng.pick(&[4 << 10, 16 << 10]);
     let count = match (scene.rare, turn) {
         (_, 0) => rng.range(1, 3),
@@ -90,9 +112,10 @@ fn play(arena: &mut Arena, scene: &Scene, turn: u64) -> io::Result<bool> {
     };
     let others = if rng.one_in(4) { 0 } else { 2 };
     let recover = rng.one_in(2);
-    let expect = Expect { max_bytes: plan.max_bytes, expires: scene.keep.is_some(), ..Expect::default() };
+    let expires = scene.keep.is_some() || scene.keep_total_bytes.is_some();
+    let expect = Expect { max_bytes: plan.max_bytes, expires, ..Expect::default() };
     let mut round = arena.round(plan)?;
-    for _ in 0..if scene.heirs { 0 } else { others } {
+    for _ in 0..if scene.heirs || scene.upkeep { 0 } else { others } {
         round.spawn(|plan| plan.rate = 1500, None)?;
     }
     let crash = format!("{}:{count}", scene.step);

@@ -13,7 +13,7 @@ use crate::protocol::lease::Lease;
 /// First eight bytes of `control` and of every slot file.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"evryline");
 /// Version of everything below.
-pub const LAYOUT_VERSION: u64 = 1;
+pub const LAYOUT_VERSION: u64 = 2;
 /// Written in native order: another architecture reads another number.
 pub const BYTE_ORDER: u64 = 0x0102_0304_0506_0708;
 /// Stored last when a journal has been built.
@@ -164,6 +164,24 @@ pub struct Synced {
     pub lost_upto: AtomicU64,
 }
 
+/// The note of a chore (see `protocol::chores`), and what is remembered of archives. Holder only, `form` stored last.
+#[repr(C)]
+#[derive(Debug)]
+pub struct Chores {
+    /// 0: nothing pends. 1, 2: `zip` is the gzip, the zstd form of `source` and takes its place.
+    pub form: AtomicU64,
+    /// The archive: device, inode, birth time.
+    pub source: [AtomicU64; 3],
+    /// Its compressed form.
+    pub zip: [AtomicU64; 3],
+    /// Highest number that a sequence name was given.
+    pub sequence: AtomicU64,
+    /// Archives compressed.
+    pub compressed: AtomicU64,
+    /// Archives deleted for their age or their size.
+    pub retired: AtomicU64,
+}
+
 /// The control file.
 #[repr(C)]
 #[derive(Debug)]
@@ -186,6 +204,8 @@ pub struct Control {
     pub dirty: Line<Dirty>,
     /// Slots that a process has claimed: a hint that spares probing, never an authority.
     pub claimed: Line<[AtomicU64; WORDS]>,
+    /// Archives.
+    pub chores: Line<Chores>,
 }
 
 /// First page of a slot file.
@@ -358,6 +378,7 @@ const _: () = {
     assert!(offset_of!(Control, file) == 512 && offset_of!(Control, trouble) == 640);
     assert!(offset_of!(Control, wishes) == 768 && offset_of!(Control, synced) == 896);
     assert!(offset_of!(Control, dirty) == 1024 && offset_of!(Control, claimed) == 1152);
+    assert!(offset_of!(Control, chores) == 1280);
     assert!(offset_of!(SlotHeader, producer) == 128 && offset_of!(SlotHeader, consumer) == 256);
     assert!(offset_of!(SlotHeader, waiters) == 384);
     assert!(offset_of!(Note, at) == 32 && offset_of!(Note, name) == 96 && offset_of!(Note, entry) == 352);

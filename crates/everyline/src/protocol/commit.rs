@@ -7,6 +7,7 @@
 use std::sync::atomic::{Ordering, fence};
 
 use super::batch::{Batch, Gatherer};
+use super::chores::Chore;
 use super::dirty::Slots;
 use super::env::{Env, FileId, Settings};
 use super::lease::{State, Word};
@@ -73,6 +74,12 @@ pub struct Committer<E: Env> {
     /// Until when this process does not try to rotate, which it may not, and the errno it was told so with.
     pub(super) denied: (u64, i32),
     pub(super) descriptor_checked_ms: u64,
+    /// To be done under the lease at the next look; then what came of it is in `chore_done`.
+    pub chore: Option<Chore>,
+    /// See `chore`.
+    pub chore_done: Option<std::io::Result<bool>>,
+    /// This committer has changed the live file.
+    pub(super) rotated: bool,
     /// Records and bytes committed by this committer, for `recover`.
     pub committed: (u64, u64),
     /// Slots found with bytes that are no frames.
@@ -94,9 +101,17 @@ impl<E: Env> Committer<E> {
             own_trouble: (0, 0, 0),
             denied: (0, 0),
             descriptor_checked_ms: 0,
+            chore: None,
+            chore_done: None,
+            rotated: false,
             committed: (0, 0),
             corrupt_slots: 0,
         }
+    }
+
+    /// True once after a rotation by this committer; and whether the archives need looking after.
+    pub fn take_rotated(&mut self) -> Option<bool> {
+        std::mem::take(&mut self.rotated).then(|| self.settings.has_upkeep())
     }
 
     /// Step 1 of ATTACH: called once, with the slot's lock held, before the first record. If the lease does not name
@@ -253,6 +268,7 @@ impl<E: Env> Committer<E> {
     fn work(&mut self, env: &E, effort: Effort) -> Result<bool, Failure> {
         self.resume(env, false)?;
         self.refresh_settings(env)?;
+        self.chores(env);
         let control = env.control();
         let mut batches = 0;
         let started = env.coarse_ms();

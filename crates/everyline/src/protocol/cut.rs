@@ -1,6 +1,6 @@
 //! ROTATE and its recovery: the live file gets an archive name, and a new one takes its place.
 //!
-//! Promise (I6): names change only under the lease; no file is ever replaced or deleted but the oldest archive that the
+//! Promise (I6): names change only under the lease; no file is ever replaced or deleted but the oldest archives that the
 //! user's count drops. Every step can be repeated: the shift of numbered archives goes only up to the first gap, which is
 //! where a crash left it; the cut itself is noted, and decided by the identity of the files, never by their names. A
 //! rotation that fails leaves the log writable under its old name.
@@ -16,7 +16,7 @@ use super::trouble::{Failure, Operation, record_failure};
 use crate::journal::layout::Phase;
 use crate::journal::slot::{load_name, store_name};
 use crate::options::Fsync;
-use crate::rotation::{self, Naming};
+use crate::rotation::{self, Key, Naming};
 
 /// Tries at a free archive name while others make files with ours.
 const NAME_TRIES: u32 = 100;
@@ -96,40 +96,54 @@ impl<E: Env> Committer<E> {
     }
 
     /// A free archive name. Numbered: after shifting the archives up to the first gap.
-    fn archive_name(&self, env: &E, stamp: Option<u64>) -> io::Result<String> {
+    fn archive_name(&mut self, env: &E, stamp: Option<u64>) -> io::Result<String> {
         let log = env.log();
+        let names = env.list()?;
+        let archives = self.settings.family(log).sorted(&names);
+        let now = (env.now_ns() / 1_000_000_000) as i64;
         match self.settings.naming {
             Naming::Numbered => {
                 // No count: only by `rotate()` on a log that does not rotate by itself. Then none is dropped.
                 let keep = self.settings.keep.unwrap_or(99_999);
-                let names = env.list()?;
-                let gap = match rotation::first_gap(log, names.iter().map(String::as_str), keep) {
+                let gap = match rotation::first_gap(&archives, keep) {
                     Some(gap) => gap,
                     None => {
-                        env.unlink(&rotation::numbered(log, keep))?;
-                        env.step(Step::OldestRemoved);
+                        for oldest in archives.iter().filter(|archive| archive.number() == keep) {
+                            env.unlink(oldest.name)?;
+                            env.step(Step::OldestRemoved);
+                        }
                         keep
                     }
                 };
-                for number in (1..gap).rev() {
-                    env.rename(&rotation::numbered(log, number), &rotation::numbered(log, number + 1))?;
+                // An archive and what it was compressed to are one number.
+                for archive in archives.iter().filter(|archive| archive.number() < gap) {
+                    let to = rotation::numbered(log, archive.number() + 1) + archive.form.extension();
+                    env.rename(archive.name, &to)?;
                     env.step(Step::Shifted);
                 }
                 Ok(rotation::numbered(log, 1))
             }
             Naming::Dated => {
-                let now = (env.now_ns() / 1_000_000_000) as i64;
                 let rollover = env.control().file.rollover_at.load(Ordering::Relaxed) as i64;
                 let when = stamp.map_or(now, |ns| (ns / 1_000_000_000) as i64);
                 let text = match self.settings.schedule {
                     Some(schedule) => schedule.period_start_stamp(rollover, when),
                     None => rotation::cut_stamp(now, false),
                 };
-                // Above the highest in use, not the lowest free: retention takes the low ones first.
-                let names = env.list()?;
-                let names = names.iter().map(String::as_str);
-                let clash = rotation::next_clash(log, &text, names, self.settings.schedule.as_ref());
-                Ok(rotation::dated(log, &text, clash))
+                Ok(rotation::dated(log, &text, rotation::next_clash(&archives, &text)))
+            }
+            Naming::Sequence => {
+                let newest = archives.last().map(|archive| archive.key);
+                let (after, highest) = match newest {
+                    Some(Key::Stamp(stamp, number)) => (Some(stamp), number),
+                    _ => (None, 0),
+                };
+                // The counter remembers numbers of archives that are gone. A number once given is never given again,
+                // also if what comes next fails.
+                let counter = &env.control().chores.sequence;
+                let number = counter.load(Ordering::Relaxed).max(highest).saturating_add(1);
+                counter.store(number, Ordering::Relaxed);
+                Ok(rotation::sequence(log, now, after, number))
             }
         }
     }
@@ -211,6 +225,9 @@ impl<E: Env> Committer<E> {
         store_file(env, &live, note.next_rollover_at.load(Ordering::Relaxed));
         let old = self.open.replace(Open { file, id: live.id });
         env.control().trouble.rotations.fetch_add(1, Ordering::Relaxed);
+        self.rotated = true;
+        // While the note says what is newest: a death here is made good by whoever resumes it.
+        self.link_newest(env, load_name(note).as_deref());
         note.set_phase(Phase::Idle);
         if self.settings.fsync != Fsync::Never {
             let _ = env.sync_directory();
@@ -219,14 +236,13 @@ impl<E: Env> Committer<E> {
         old.map_or(Ok(()), |old| self.rescue(env, &old))
     }
 
-    /// Retention of dated archives; the numbered scheme drops its oldest when it shifts. `newest` is never a victim.
+    /// Retention by count; the numbered scheme drops its oldest when it shifts. `newest` is never a victim.
     fn expire(&self, env: &E, newest: &str) {
-        let (Naming::Dated, Some(keep)) = (self.settings.naming, self.settings.keep) else { return };
+        let Some(keep) = self.settings.keep.filter(|_| self.settings.naming != Naming::Numbered) else { return };
         let Ok(names) = env.list() else { return };
-        let names = names.iter().map(String::as_str);
-        for name in rotation::expired_dated(env.log(), names, keep, self.settings.schedule.as_ref()) {
+        for archive in rotation::expired(&self.settings.family(env.log()).sorted(&names), keep) {
             // Best effort: what cannot be deleted now is in the list again next time.
-            if name != newest && env.unlink(name).is_ok() {
+            if archive.name != newest && env.unlink(archive.name).is_ok() {
                 env.step(Step::Expired);
             }
         }

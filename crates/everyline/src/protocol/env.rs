@@ -8,8 +8,8 @@ use std::io;
 use super::step::Step;
 use crate::journal::layout::Control;
 use crate::journal::slot::Slot;
-use crate::options::Fsync;
-use crate::rotation::{Naming, Schedule};
+use crate::options::{Compress, Fsync};
+use crate::rotation::{Family, Naming, Schedule};
 
 /// Which file: device, inode and birth time (ns). An inode alone is handed out again within milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,12 +50,36 @@ pub struct Settings {
     pub schedule: Option<Schedule>,
     /// Names.
     pub naming: Naming,
-    /// Retention.
+    /// Retention by count.
     pub keep: Option<u32>,
+    /// Retention by age.
+    pub keep_age: Option<std::time::Duration>,
+    /// Retention by size.
+    pub keep_total_bytes: Option<u64>,
+    /// Compression of archives.
+    pub compress: Compress,
+    /// Its grace period.
+    pub compress_after: std::time::Duration,
+    /// Name of the link to the newest archive.
+    pub link: Option<String>,
     /// Durability; decides whether a file is synced when it is rotated away.
     pub fsync: Fsync,
     /// Permission bits of a live file that has no predecessor, before the umask.
     pub mode: u32,
+    /// Its user and group.
+    pub owner: Option<(u32, u32)>,
+}
+
+impl Settings {
+    /// What makes a name an archive of `log`.
+    pub fn family<'a>(&self, log: &'a str) -> Family<'a> {
+        Family { log, naming: self.naming, schedule: self.schedule }
+    }
+
+    /// True if archives need looking after outside the lease.
+    pub fn has_upkeep(&self) -> bool {
+        self.compress != Compress::None || self.keep_age.is_some() || self.keep_total_bytes.is_some()
+    }
 }
 
 /// The world.
@@ -126,8 +150,18 @@ pub trait Env {
     fn list(&self) -> io::Result<Vec<String>>;
     /// Renames; `AlreadyExists` rather than replace anything.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
-    /// Deletes.
+    /// Deletes. Giving the space back may take long: where it can, the world puts that off until the lease is free.
     fn unlink(&self, name: &str) -> io::Result<()>;
+    /// Makes a symbolic link, in place of one that is there. `AlreadyExists` rather than replace anything else.
+    fn link(&self, name: &str, target: &str) -> io::Result<()> {
+        let _ = (name, target);
+        Ok(())
+    }
+    /// Where a symbolic link leads; `None` if there is none.
+    fn link_target(&self, name: &str) -> Option<String> {
+        let _ = name;
+        None
+    }
 
     /// Reads the overflow file of a slot.
     fn overflow_read(&self, slot: u16, offset: u64, out: &mut [u8]) -> io::Result<usize>;

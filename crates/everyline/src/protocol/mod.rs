@@ -9,6 +9,8 @@ pub mod lease;
 #[cfg(not(loom))]
 pub mod batch;
 #[cfg(not(loom))]
+pub mod chores;
+#[cfg(not(loom))]
 pub mod commit;
 #[cfg(not(loom))]
 pub mod cut;

@@ -14,12 +14,13 @@ use std::sync::atomic::Ordering;
 
 use disk::{Disk, Foreign, Gone};
 
+use super::chores::{self, Chore};
 use super::env::{Env, FileId, Meta, Settings};
 use super::step::Step;
 use crate::journal::layout::{BUF_BYTES, CONTROL_BYTES, Control, SlotHeader};
 use crate::journal::map::Map;
 use crate::journal::slot::{FRAME_HEADER, Frame, Slot};
-use crate::rotation::{self, Naming};
+use crate::rotation::{self, Form, Naming};
 
 /// Base name of the log.
 pub const LOG: &str = "app.log";
@@ -62,6 +63,8 @@ pub enum Mutation {
     RingBeforeOverflow,
     /// The ring's bytes are written after `head`.
     HeadFirst,
+    /// Whoever takes over finds no note of a chore.
+    ForgetChore,
 }
 
 /// Operations that fail.
@@ -304,6 +307,31 @@ impl World {
         file[body..body + bytes.len()].copy_from_slice(bytes);
     }
 
+    /// Compresses the newest archive that is not, into the temporary file, and says what is to be done with it.
+    pub fn zip(&self) -> Option<Chore> {
+        let mut disk = self.disk.borrow_mut();
+        let temporary = chores::temporary(LOG);
+        if disk.names.contains_key(&temporary) {
+            disk.unlink(&temporary, Gone::Foreign).expect("it is there");
+        }
+        let plain = |n: &&String| archive_rank(self.settings.naming, n).is_some() && !n.ends_with(".gz");
+        let name = disk.names.keys().filter(plain).max_by_key(|n| disk.at(n).and_then(|i| i.lives))?.clone();
+        let source = disk.names[&name];
+        let zip = disk.create(&temporary, 0o640, self.now_s()).expect("no file of that name");
+        disk.inodes[zip].zip_of = Some(source);
+        let (meta, made) = (disk.meta(source, self.mutation), disk.meta(zip, self.mutation));
+        Some(Chore::Replace { name, source: (meta.id, meta.size), zip: made.id, form: Form::Gzip })
+    }
+
+    /// Says that the oldest archive is to go.
+    pub fn retire(&self) -> Option<Chore> {
+        let disk = self.disk.borrow();
+        let rank = |n: &&String| archive_rank(self.settings.naming, n).is_some();
+        let lives = |n: &&String| disk.at(n).and_then(|i| i.zip_of.map_or(i.lives, |of| disk.inodes[of].lives));
+        let name = disk.names.keys().filter(rank).min_by_key(lives)?;
+        Some(Chore::Remove(vec![(name.clone(), disk.meta(disk.names[name], self.mutation).id)]))
+    }
+
     /// The log call has returned.
     pub fn acknowledge(&self, slot: u16) {
         if let Some(record) = self.ledger.borrow_mut()[usize::from(slot)].last_mut() {
@@ -324,8 +352,13 @@ pub fn record(slot: u16, number: usize, len: usize) -> Vec<u8> {
 /// Where an archive's name puts it, lowest first; `None`: no archive. On purpose not the code that is tested.
 pub fn archive_rank(naming: Naming, name: &str) -> Option<(String, u32)> {
     let rest = name.strip_prefix(LOG)?.strip_prefix('.')?;
+    let rest = rest.strip_suffix(".gz").unwrap_or(rest);
     match naming {
         Naming::Numbered => Some((String::new(), rest.parse().ok()?)),
+        Naming::Sequence => {
+            let (stamp, number) = rest.split_once("Z-")?;
+            Some((stamp.to_owned(), number.parse().ok()?))
+        }
         Naming::Dated if !rest.starts_with("20") => None,
         Naming::Dated => {
             let (stamp, clash) = rest.split_once('.').unwrap_or((rest, "0"));
@@ -377,19 +410,28 @@ impl Process {
     fn check_unlink(&self, name: &str) {
         let (disk, settings) = (self.world.disk.borrow(), &self.world.settings);
         let keep = settings.keep.unwrap_or(u32::MAX);
+        let any_form = |name: &str| disk.names.contains_key(name) || disk.names.contains_key(&format!("{name}.gz"));
+        let mut archives: Vec<_> =
+            disk.names.keys().filter_map(|n| Some((archive_rank(settings.naming, n)?, n.as_str()))).collect();
+        archives.sort();
         let ours = match settings.naming {
             Naming::Numbered => {
-                (1..=keep).all(|n| disk.names.contains_key(&rotation::numbered(LOG, n)))
-                    && name == rotation::numbered(LOG, keep)
+                (1..=keep).all(|n| any_form(&rotation::numbered(LOG, n)))
+                    && name.strip_suffix(".gz").unwrap_or(name) == rotation::numbered(LOG, keep)
             }
-            Naming::Dated => {
-                let dated = |n: &&String| archive_rank(settings.naming, n).is_some();
-                let archives: Vec<_> = disk.names.keys().filter(dated).collect();
-                let oldest = archives.iter().min_by_key(|n| disk.at(n).and_then(|i| i.lives));
-                archives.len() > keep as usize && oldest.is_some_and(|n| *n == name)
+            Naming::Dated | Naming::Sequence => {
+                archives.len() > keep as usize && archives.first().is_some_and(|(_, oldest)| *oldest == name)
             }
         };
-        if !ours {
+        if settings.naming == Naming::Numbered {
+            archives.reverse();
+        }
+        // Its compressed form is there. Or it is too old, or too large, and not the newest.
+        let replaced = disk.at(&format!("{name}.gz")).is_some_and(|zip| zip.zip_of == disk.names.get(name).copied());
+        let retired = settings.keep_total_bytes.is_some()
+            && archives.len() > 1
+            && archives.first().is_some_and(|(_, oldest)| *oldest == name);
+        if !ours && !replaced && !retired {
             self.world.violation(format!("slot {} deletes {name}, which is not the oldest archive", self.me));
         }
     }

@@ -59,6 +59,20 @@ steps! {
     FileStateStored = "file-state-stored",
     /// An expired archive is deleted.
     Expired = "expired",
+    /// The link to the newest archive leads to the one just cut.
+    Linked = "linked",
+    /// Part of a compressed archive is in the temporary file. Outside the lease.
+    ZipHalf = "zip-half",
+    /// All of it is, and on disk; nobody else knows of it. Outside the lease.
+    ZipWritten = "zip-written",
+    /// The chore is noted, nothing is renamed.
+    ChoreNoted = "chore-noted",
+    /// The compressed archive has its name, beside the one it was made from.
+    ZipNamed = "zip-named",
+    /// The archive it was made from is gone, the note does not say so.
+    ZipSourceGone = "zip-source-gone",
+    /// An archive is deleted for its age or size.
+    Retired = "retired",
     /// A batch was given back half written.
     Yielded = "yielded",
 }

@@ -24,6 +24,14 @@ pub enum Operation {
     Sync = 5,
     /// Reading an overflow file.
     Overflow = 6,
+    /// Compressing an archive.
+    Compress = 7,
+    /// Deleting an archive.
+    Retire = 8,
+    /// The link to the newest archive.
+    Link = 9,
+    /// Giving a new log file to the user and group that were asked for.
+    Own = 10,
 }
 
 impl Operation {
@@ -36,6 +44,10 @@ impl Operation {
             4 => "rotate",
             5 => "fsync",
             6 => "read overflow file",
+            7 => "compress archive",
+            8 => "delete archive",
+            9 => "link to the newest archive",
+            10 => "change owner of log",
             _ => "none",
         }
     }

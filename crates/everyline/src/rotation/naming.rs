@@ -3,19 +3,22 @@
 //! Promise: a name that this module would not itself have built is never recognised. Directories of logs hold other
 //! people's files (`app.log.1~`, `app.log.01`, `app.log.bak`), and what is recognised here may be deleted.
 //!
-//! Two schemes. *Numbered*: `app.log.1` is the newest, and each rotation moves every file up by one. *Dated*:
+//! Three schemes. *Numbered*: `app.log.1` is the newest, and each rotation moves every file up by one. *Dated*:
 //! `app.log.<stamp>` never moves again; a second file with the same stamp becomes `app.log.<stamp>.1`. Here the counter
-//! rises with time: of the files of one stamp, the one without a counter is the *oldest*.
+//! rises with time: of the files of one stamp, the one without a counter is the *oldest*. *Sequence*:
+//! `app.log.<stamp>-<number>` never moves, never comes back, and sorts by time as text. Which of the names in a directory
+//! are archives, compressed ones too, and in which order they were written, is `archives`' business.
 //!
 //! Nothing here looks at a directory; callers hand in the names. Names are text: a log whose name is not UTF-8 is the
 //! caller's to handle.
-
-use std::collections::BTreeSet;
 
 use super::schedule::{self, CUT_FORMAT, Schedule};
 
 /// Longest file name that Linux file systems take, in bytes.
 const NAME_BYTES_MAX: usize = 255;
+
+/// Stamp of a sequence name: no mark that a shell or a URL minds.
+const SEQUENCE_FORMAT: &str = "%Y%m%dT%H%M%SZ";
 
 /// How rotated files are named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +27,24 @@ pub enum Naming {
     Numbered,
     /// `app.log.2026-01-31`; if that name is taken, `app.log.2026-01-31.1`, `.2` and so on.
     Dated,
+    /// `app.log.20260131T101500Z-000123`: time of the cut in UTC, and a number that no other archive of the log has.
+    Sequence,
+}
+
+impl Naming {
+    /// The word for it in settings.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Numbered => "numbered",
+            Self::Dated => "dated",
+            Self::Sequence => "sequence",
+        }
+    }
+
+    /// Inverse of `word`.
+    pub(crate) fn from_word(word: &str) -> Option<Self> {
+        [Self::Numbered, Self::Dated, Self::Sequence].into_iter().find(|naming| naming.word() == word)
+    }
 }
 
 /// The name of the `n`th archive of `log`.
@@ -36,13 +57,19 @@ pub fn parse_numbered(log: &str, name: &str) -> Option<u32> {
     strict_number(suffix(log, name)?)
 }
 
-/// The lowest number from 1 to `keep` with no archive, given the names in the directory. A rotation shifts files only
-/// up to this gap. `None`: there is none, the oldest file has to go.
-pub fn first_gap<'a>(log: &str, names: impl Iterator<Item = &'a str>, keep: u32) -> Option<u32> {
-    let taken: BTreeSet<u32> = names.filter_map(|name| parse_numbered(log, name)).collect();
-    // Ascending: the first one that is not in its place marks the gap.
-    let in_place = taken.iter().zip(1u32..).take_while(|(taken, place)| **taken == *place).count();
-    u32::try_from(in_place).ok()?.checked_add(1).filter(|gap| *gap <= keep)
+/// The name of an archive that was cut at `now_s`, or later than an archive that has `after` as its stamp. Stamps never
+/// go back, also when the clock does: the names sort in the order of writing.
+pub fn sequence(log: &str, now_s: i64, after: Option<&str>, number: u64) -> String {
+    let stamp = schedule::stamp(SEQUENCE_FORMAT, now_s, true);
+    let stamp = after.map_or(stamp.as_str(), |after| after.max(&stamp));
+    format!("{log}.{stamp}-{number:06}")
+}
+
+/// Stamp and number of an archive's name; `None` if it is not a name that [`sequence`] gives.
+pub fn parse_sequence<'a>(log: &str, name: &'a str) -> Option<(&'a str, u64)> {
+    let (stamp, digits) = suffix(log, name)?.split_once('-')?;
+    let number = digits.parse().ok().filter(|n| *n > 0)?;
+    (schedule::is_stamp(SEQUENCE_FORMAT, stamp) && format!("{number:06}") == digits).then_some((stamp, number))
 }
 
 /// The name of the archive with `stamp`; `clash` counts the files that had the name before (0: none).
@@ -53,49 +80,11 @@ pub fn dated(log: &str, stamp: &str, clash: u32) -> String {
     }
 }
 
-/// Stamp and clash counter of an archive's name, compressed (`.gz`) or not; `None` if it is not ours. The stamp must
+/// Stamp and clash counter of an archive's name; `None` if it is not ours. The stamp must
 /// have the form of `schedule` or, without one, of [`cut_stamp`].
 pub fn parse_dated<'a>(log: &str, name: &'a str, schedule: Option<&Schedule>) -> Option<(&'a str, u32)> {
     let format = schedule.map_or(CUT_FORMAT, |s| s.when().stamp_format());
     schedule::split_suffix(format, suffix(log, name)?)
-}
-
-/// The clash counter for the next archive with `stamp`: one more than the highest in use, or 0 if there is none.
-///
-/// Not the lowest free one: retention deletes the lowest first, and a new file put there would be taken for the oldest
-/// and be deleted next.
-pub fn next_clash<'a>(
-    log: &str,
-    stamp: &str,
-    names: impl Iterator<Item = &'a str>,
-    schedule: Option<&Schedule>,
-) -> u32 {
-    names
-        .filter_map(|name| parse_dated(log, name, schedule))
-        .filter(|(other, _)| *other == stamp)
-        .map(|(_, clash)| clash.saturating_add(1))
-        .max()
-        .unwrap_or(0)
-}
-
-/// The names to delete so that the newest `keep` archives remain, oldest first. Foreign names never match.
-///
-/// An archive and its compressed form have the same stamp and counter and count as one: both stay, or both go.
-pub fn expired_dated<'a>(
-    log: &str,
-    names: impl Iterator<Item = &'a str>,
-    keep: u32,
-    schedule: Option<&Schedule>,
-) -> Vec<&'a str> {
-    // All stamps of one form have one length, so the order of text is the order of time.
-    let mut ours: Vec<((&str, u32), &str)> =
-        names.filter_map(|name| Some((parse_dated(log, name, schedule)?, name))).collect();
-    ours.sort_unstable();
-    let archives: BTreeSet<(&str, u32)> = ours.iter().map(|(archive, _)| *archive).collect();
-    let excess = archives.len().saturating_sub(keep as usize);
-    let first_kept = archives.iter().nth(excess); // none if `keep` is 0
-    let expired = ours.into_iter().take_while(|(archive, _)| first_kept.is_none_or(|kept| archive < kept));
-    expired.map(|(_, name)| name).collect()
 }
 
 /// The stamp of a cut at `now_s` that no schedule asked for: to the second, in UTC or local time.
@@ -123,20 +112,9 @@ fn suffix<'a>(log: &str, name: &'a str) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rotation::When;
     use proptest::prelude::*;
 
     proptest! {
-        #[test]
-        fn the_first_gap_is_free_and_everything_below_it_is_taken(
-            taken in prop::collection::vec(0..12u32, 0..20),
-            keep in 0..12u32,
-        ) {
-            let names: Vec<String> = taken.iter().map(|n| numbered("a.log", *n)).collect();
-            let expected = (1..=keep).find(|n| !taken.contains(n));
-            prop_assert_eq!(first_gap("a.log", names.iter().map(String::as_str), keep), expected);
-        }
-
         #[test]
         fn a_number_reads_back_and_no_other_spelling_does(n in 1..u32::MAX, text in "[0-9+ .x]{0,11}") {
             prop_assert_eq!(parse_numbered("a.log", &numbered("a.log", n)), Some(n));
@@ -147,20 +125,17 @@ mod tests {
         }
 
         #[test]
-        fn retention_leaves_the_newest_keep_files_and_every_foreign_one(
-            files in prop::collection::btree_set((10..15u32, 0..12u32), 0..30),
-            keep in 0..40u32,
+        fn sequence_names_read_back_and_sort_by_time_also_when_the_clock_goes_back(
+            times in prop::collection::vec(0i64..4_000_000_000, 1..9),
         ) {
-            let day = Schedule::new(When::Day, 1).unwrap();
-            let mut names: Vec<String> =
-                files.iter().rev().map(|(d, clash)| dated("a.log", &format!("2026-01-{d}"), *clash)).collect();
-            names.push("a.log.2026-01-1".into());
-            names.push("a.log.2026-01-10.bak".into());
-            let gone = expired_dated("a.log", names.iter().map(String::as_str), keep, Some(&day));
-            let excess = files.len().saturating_sub(keep as usize);
-            let expected: Vec<String> =
-                files.iter().take(excess).map(|(d, clash)| dated("a.log", &format!("2026-01-{d}"), *clash)).collect();
-            prop_assert_eq!(gone, expected);
+            let mut names: Vec<String> = Vec::new();
+            for (number, t) in (1..).zip(times) {
+                let after = names.last().and_then(|n| parse_sequence("a.log", n)).map(|(stamp, _)| stamp);
+                let name = sequence("a.log", t, after, number);
+                prop_assert_eq!(parse_sequence("a.log", &name).map(|(_, n)| n), Some(number));
+                names.push(name);
+            }
+            prop_assert!(names.is_sorted());
         }
 
         #[test]
@@ -185,22 +160,19 @@ mod tests {
     }
 
     #[test]
-    fn an_archive_and_its_compressed_form_count_once_and_go_together() {
-        let day = Schedule::new(When::Day, 1).unwrap();
-        let names = ["a.log.2026-01-02", "a.log.2026-01-01.gz", "a.log.2026-01-02.gz", "a.log.2026-01-01"];
-        let expired = |keep| expired_dated("a.log", names.into_iter(), keep, Some(&day));
-        assert_eq!(expired(2), [""; 0]);
-        assert_eq!(expired(1), ["a.log.2026-01-01", "a.log.2026-01-01.gz"]);
-        assert_eq!(expired(0).len(), 4);
-    }
-
-    #[test]
-    fn the_next_clash_is_newer_than_all_even_if_older_ones_are_gone() {
-        let day = Schedule::new(When::Day, 1).unwrap();
-        let next = |names: &[&str]| next_clash("a.log", "2026-01-01", names.iter().copied(), Some(&day));
-        assert_eq!(next(&["a.log.2026-01-02.7", "a.log.2026-01-01.bak"]), 0);
-        assert_eq!(next(&["a.log.2026-01-01"]), 1);
-        assert_eq!(next(&["a.log.2026-01-01.9", "a.log.2026-01-01.10.gz"]), 11);
+    fn a_sequence_name_has_one_spelling() {
+        assert_eq!(sequence("a.log", 1_700_000_000, None, 123), "a.log.20231114T221320Z-000123");
+        for foreign in [
+            "a.log.20231114T221320Z-123",
+            "a.log.20231114T221320Z-0000123",
+            "a.log.20231114T221320Z-000000",
+            "a.log.20231114T221320Z",
+            "a.log.20231114-221320Z-000123",
+            "a.log.20231114T221320Z-000123.gz",
+        ] {
+            assert_eq!(parse_sequence("a.log", foreign), None, "{foreign}");
+        }
+        assert_eq!(parse_sequence("a.log", "a.log.20231114T221320Z-1000000").map(|(_, n)| n), Some(1_000_000));
     }
 
     #[test]

@@ -295,7 +295,7 @@ pub(super) fn split_suffix<'a>(format: &str, suffix: &'a str) -> Option<(&'a str
 
 /// True if `text` has the shape of `format`: ASCII digits in the right number, and the same marks between them. Like
 /// Python's pattern it asks for no real date.
-fn is_stamp(format: &str, text: &str) -> bool {
+pub(super) fn is_stamp(format: &str, text: &str) -> bool {
     let two_digits = ["%m", "%d", "%H", "%M", "%S"];
     let shape = two_digits.iter().fold(format.replace("%Y", "dddd"), |shape, field| shape.replace(field, "dd"));
     shape.len() == text.len()

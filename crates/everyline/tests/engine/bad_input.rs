@@ -82,7 +82,7 @@ fn options_that_cannot_be_are_named_with_what_is_expected() {
         ("overflow_bytes", dir.builder().overflow_bytes(1000), "default is 64 MiB"),
         ("keep", dir.builder().keep(Some(0)), "1 or more"),
         ("keep", dir.builder().max_bytes(10).keep(Some(0)), "from 1 to 99999"),
-        ("keep", dir.builder().max_bytes(10).keep(None), "dated names"),
+        ("keep", dir.builder().max_bytes(10).keep(None), "dated or sequence names"),
         ("keep", dir.builder().max_bytes(10).keep(Some(100_000)), "from 1 to 99999"),
         ("wait", dir.builder().wait(day + Duration::from_nanos(1)), "one day"),
         ("wait", dir.builder().wait(Duration::MAX), "`Block`"),

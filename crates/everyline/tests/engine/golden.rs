@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 
 use crate::support::{Dir, fork, record, word_of};
 
-const VERSION: u64 = 1;
+const VERSION: u64 = 2;
 
 /// Offsets of the words of a slot's identity, producer, consumer.
 const SLOT_FIXED: &[(u64, u64, &str)] = &[
@@ -32,7 +32,7 @@ const SLOT_FIXED: &[(u64, u64, &str)] = &[
 ];
 
 #[test]
-fn a_control_file_of_layout_version_1_looks_like_this() {
+fn a_control_file_of_layout_version_2_looks_like_this() {
     let dir = Dir::new();
     let log = dir.builder().ring_bytes(8192).max_bytes(1_000_000).open().unwrap();
     log.append_at(20, b"eleven byte").unwrap();
@@ -76,6 +76,10 @@ fn a_control_file_of_layout_version_1_looks_like_this() {
         (896, 0, "nothing synced"),
         (1024, 0, "nothing dirty"),
         (1152, 1, "slot 0 claimed"),
+        (1280, 0, "no chore pends"),
+        (1336, 0, "no sequence name given"),
+        (1344, 0, "nothing compressed"),
+        (1352, 0, "nothing deleted for its age or size"),
     ];
     for (offset, value, what) in fixed {
         assert_eq!(word_of(&control, offset), value, "{what} at {offset}");
@@ -89,13 +93,15 @@ fn a_control_file_of_layout_version_1_looks_like_this() {
     assert!(lease >> 16 > 0 && lease & 0xFFFF == 0, "generation above 16 bits; slot 0, free: {lease:#x}");
     assert_ne!(word_of(&control, 384), 0, "beat");
     let image = std::fs::read(&control).unwrap();
-    assert!(image[1280..].iter().all(|b| *b == 0), "the rest is reserved");
+    assert!(image[1360..].iter().all(|b| *b == 0), "the rest is reserved");
     let text = std::fs::read_to_string(dir.inner("settings")).unwrap();
-    assert_eq!(text, "max_bytes=1000000\nschedule=-\nnaming=numbered\nkeep=5\nfsync=never\nmode=666\n");
+    let expected = "max_bytes=1000000\nschedule=-\nnaming=numbered\nkeep=5\nkeep_age_ms=-\nkeep_total_bytes=-\n\
+                    compress=-\ncompress_after_ms=120000\nlink=-\nfsync=never\nmode=666\nowner=-\n";
+    assert_eq!(text, expected);
 }
 
 #[test]
-fn a_slot_of_layout_version_1_looks_like_this() {
+fn a_slot_of_layout_version_2_looks_like_this() {
     let dir = Dir::new();
     let log = dir.builder().ring_bytes(8192).open().unwrap();
     log.append_at(20, b"eleven byte").unwrap();

@@ -302,7 +302,7 @@ fn refused(spoil: impl FnOnce(&Path), way_out: &[&str]) {
 
 #[test]
 fn a_journal_of_another_layout_version_is_refused_and_kept() {
-    refused(|control| patch(control, 8, 99), &["version 99", "knows 1", "everyline recover"]);
+    refused(|control| patch(control, 8, 99), &["version 99", "knows 2", "everyline recover"]);
     refused(|control| patch(control, 32, 1), &["layout version"]);
 }
 

@@ -20,3 +20,4 @@ mod remounts;
 mod rotation;
 mod sharing;
 mod support;
+mod upkeep;

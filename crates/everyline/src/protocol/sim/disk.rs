@@ -49,6 +49,8 @@ pub struct Inode {
     pub taken_away: Vec<u8>,
     /// Why it has no name.
     pub gone: Option<Gone>,
+    /// The file that this one is the compressed form of.
+    pub zip_of: Option<usize>,
 }
 
 /// What somebody who knows nothing of us does.
@@ -127,6 +129,7 @@ impl Disk {
             rollover_s: 0,
             taken_away: Vec::new(),
             gone: None,
+            zip_of: None,
         });
         self.names.insert(name.to_owned(), self.inodes.len() - 1);
         self.named(name);

@@ -1,7 +1,7 @@
 //! A process dies at every point of a script, and whoever recovers it dies at every point of the recovery.
 
 use super::super::sim::Plan;
-use super::harness::{Act, LONG, Recovery, Run, SHORT, dated, numbered, stride};
+use super::harness::{Act, LONG, Recovery, Run, SHORT, UPKEEP, dated, numbered, sequence, stride};
 use super::oracle::{Rules, audit};
 use crate::protocol::env::Settings;
 
@@ -37,10 +37,29 @@ fn death_at_every_point_dated() {
     every_point("dated", &dated(), LONG);
 }
 
+#[test]
+fn death_at_every_point_sequence() {
+    every_point("sequence", &sequence(), LONG);
+}
+
+#[test]
+fn death_at_every_point_while_archives_are_compressed() {
+    every_point("numbered", &numbered(), UPKEEP);
+    every_point("dated", &dated(), UPKEEP);
+    every_point("sequence", &sequence(), UPKEEP);
+}
+
+#[test]
+fn death_at_every_point_while_archives_are_deleted_for_their_size() {
+    let mut script = UPKEEP.to_vec();
+    script.extend([Act::Retire(1), Act::Log(0, 5003), Act::Retire(2), Act::Log(1, 2003), Act::Zip(1), Act::Retire(0)]);
+    every_point("sequence", &sequence(), &script);
+}
+
 /// Pairs of points; the first one shifted by the way of recovery.
-fn every_pair(name: &str, settings: &Settings) {
+fn every_pair(name: &str, settings: &Settings, script: &[Act]) {
     let stride = stride();
-    let points = points(settings, SHORT);
+    let points = points(settings, script);
     let ways = [
         (Recovery::Other, Recovery::Other),
         (Recovery::Other, Recovery::Same),
@@ -54,7 +73,7 @@ fn every_pair(name: &str, settings: &Settings) {
                 let plan = Plan { crash_at: Some(point), ..Plan::default() };
                 let mut run = Run::new(settings.clone(), plan, first, None);
                 run.second = Some((after, second));
-                run.script(SHORT);
+                run.script(script);
                 let result = audit(&run.world, Rules::default());
                 assert_eq!(result, Ok(()), "{name}: deaths at {point} and {after} after, {first:?}, {second:?}");
                 if run.deaths < 2 {
@@ -69,10 +88,15 @@ fn every_pair(name: &str, settings: &Settings) {
 
 #[test]
 fn two_deaths_in_a_row_numbered() {
-    every_pair("numbered", &numbered());
+    every_pair("numbered", &numbered(), SHORT);
 }
 
 #[test]
 fn two_deaths_in_a_row_dated() {
-    every_pair("dated", &dated());
+    every_pair("dated", &dated(), SHORT);
+}
+
+#[test]
+fn two_deaths_in_a_row_while_archives_are_compressed() {
+    every_pair("numbered", &numbered(), &UPKEEP[..8]);
 }

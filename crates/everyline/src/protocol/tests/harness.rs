@@ -13,7 +13,7 @@ use super::super::env::Settings;
 use super::super::sim::{Crash, LOG, Mutation, Plan, Process, SLOTS, World};
 use super::oracle::{Rules, audit};
 use crate::journal::layout::Phase;
-use crate::options::Fsync;
+use crate::options::{Fsync, Options};
 use crate::rotation::{Naming, Schedule, When};
 
 /// One act of a script.
@@ -27,6 +27,10 @@ pub enum Act {
     Tick(u64),
     /// Somebody asks for a rotation.
     Rotate(u16),
+    /// Upkeep: the newest archive that is not compressed gets compressed.
+    Zip(u16),
+    /// Upkeep: the oldest archive goes.
+    Retire(u16),
 }
 
 /// Who takes over from a process that died.
@@ -160,6 +164,18 @@ impl Run {
                     m.env.world.acknowledge(slot);
                 }),
             ),
+            Act::Zip(slot) | Act::Retire(slot) => (
+                slot,
+                self.guarded(slot, |m| {
+                    let zip = matches!(act, Act::Zip(_));
+                    // Whoever does the upkeep sees to it first that nothing is left to finish.
+                    m.committer.look(&m.env, Effort::Force);
+                    let chore = if zip { m.env.world.zip() } else { m.env.world.retire() };
+                    m.committer.chore = chore;
+                    m.committer.look(&m.env, Effort::Force);
+                    m.committer.chore = None;
+                }),
+            ),
             Act::Rotate(slot) => (
                 slot,
                 self.guarded(slot, |m| {
@@ -224,6 +240,9 @@ impl Run {
         if forget {
             note.set_phase(Phase::Idle);
         }
+        if self.world.breaks(Mutation::ForgetChore) {
+            self.world.control().chores.form.store(0, Ordering::Relaxed);
+        }
         if note.phase() == Phase::Write && self.world.breaks(Mutation::BelieveWritten) {
             note.set_phase(Phase::Written);
         }
@@ -261,14 +280,7 @@ impl Run {
 
 /// Rotation by size, numbered.
 pub fn numbered() -> Settings {
-    Settings {
-        max_bytes: Some(6000),
-        schedule: None,
-        naming: Naming::Numbered,
-        keep: Some(2),
-        fsync: Fsync::Never,
-        mode: 0o640,
-    }
+    Settings { max_bytes: Some(6000), keep: Some(2), mode: 0o640, ..Settings::of(&Options::default()) }
 }
 
 /// Rotation by time and size, dated.
@@ -282,6 +294,28 @@ pub fn dated() -> Settings {
         ..numbered()
     }
 }
+
+/// Sequence names; archives go for their size, too.
+pub fn sequence() -> Settings {
+    Settings { naming: Naming::Sequence, keep: Some(3), keep_total_bytes: Some(1), ..numbered() }
+}
+
+/// Archives are compressed and deleted between rotations that shift, count and drop them.
+pub const UPKEEP: &[Act] = &[
+    Act::Log(0, 4003),
+    Act::Log(1, 3001),
+    Act::Zip(2),
+    Act::Publish(2, 2999),
+    Act::Log(0, 3500),
+    Act::Zip(1),
+    Act::Zip(1),
+    Act::Log(1, 4001),
+    Act::Tick(2000),
+    Act::Log(2, 3777),
+    Act::Zip(0),
+    Act::Rotate(0),
+    Act::Log(0, 59),
+];
 
 /// Odd sizes, three processes, size and time rotations, a full ring, records larger than ring and buffer.
 pub const LONG: &[Act] = &[

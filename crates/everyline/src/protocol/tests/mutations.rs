@@ -5,7 +5,7 @@
 
 use super::super::sim::disk::Foreign;
 use super::super::sim::{Mutation, Plan};
-use super::harness::{Act, LONG, Recovery, Run, SHORT, numbered};
+use super::harness::{Act, LONG, Recovery, Run, SHORT, UPKEEP, numbered};
 use super::oracle::{Rules, audit};
 
 /// What the oracle says of the first plan that shows the mutation.
@@ -82,4 +82,10 @@ fn a_producer_that_returns_to_the_ring_too_early_is_noticed() {
 #[test]
 fn a_head_that_is_stored_before_the_bytes_is_noticed() {
     assert!(first_violation(Mutation::HeadFirst, Recovery::Other, LONG, deaths).is_some());
+}
+
+#[test]
+fn a_takeover_that_forgets_a_chore_is_noticed() {
+    let text = first_violation(Mutation::ForgetChore, Recovery::Other, UPKEEP, deaths).unwrap();
+    assert!(text.contains("stand there twice"), "{text}");
 }

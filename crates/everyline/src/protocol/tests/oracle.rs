@@ -137,13 +137,23 @@ impl Audit<'_> {
         Ok(())
     }
 
-    /// Archives, oldest first, were live in that order; and no more of them than asked for.
+    /// Archives, oldest first, were live in that order, each in one form; and no more of them than asked for.
     fn names_in_order(&self) -> Result<(), String> {
         let (disk, settings) = (self.world.disk.borrow(), &self.world.settings);
+        for (name, i) in &disk.names {
+            let twice = disk.inodes[*i].zip_of.is_some_and(|of| name.ends_with(".gz") && disk.inodes[of].links > 0);
+            if twice {
+                return Err(format!("the lines of {name} stand there twice: {:?}", disk.names));
+            }
+        }
         let mut archives: Vec<_> = disk
             .names
             .iter()
-            .filter_map(|(name, i)| Some((archive_rank(settings.naming, name)?, disk.inodes[*i].lives?)))
+            .filter_map(|(name, i)| {
+                // A compressed archive stands for the one it was made from.
+                let file = disk.inodes[*i].zip_of.unwrap_or(*i);
+                Some((archive_rank(settings.naming, name)?, disk.inodes[file].lives?))
+            })
             .collect();
         archives.sort();
         if settings.naming == Naming::Numbered {
