@@ -42,9 +42,14 @@ help:
 	@echo 'make clean     removes everything that was built'
 	@echo 'PYTHON=        the interpreter to use, here $(PYTHON); its environment is $(VENV)'
 
-$(VENV_READY): requirements/dev.txt requirements/demo.txt
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+# uWSGI is C source. Where it cannot be built all else is still tested; with CI=true its absence is a failure there.
+$(VENV_READY): $(addprefix requirements/,dev.txt demo.txt servers.txt uwsgi.txt)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/dev.txt -r requirements/demo.txt
+	$(PIP_INSTALL) -r requirements/dev.txt -r requirements/demo.txt -r requirements/servers.txt
+	$(PIP_INSTALL) -r requirements/uwsgi.txt || \
+		echo 'uWSGI could not be built, so its tests will be skipped. It needs gcc and the headers of Python.' >&2
 	touch $@
 
 $(PACKAGE_READY): $(VENV_READY) $(RUST_SOURCES) $(PYTHON_SOURCES)
