@@ -150,7 +150,7 @@ def test_workers_of_another_user(open_directory: Path) -> None:
     log = logs / "app.log"
     # Where Python's own files are root's alone, all must be loaded before the workers change.
     settings = {"user": 65534, "group": 65534, "preload_app": True}
-    with gunicorn(open_directory, log, settings, more="import random, tempfile, traceback\n") as server:
+    with gunicorn(open_directory, log, settings, more="import hashlib, random, tempfile, traceback\n") as server:
         server.drive(200, {100: lambda: server.send(signal.SIGUSR1)})
         owners = {os.stat(f"/proc/{pid}").st_uid for pid in children(server.pid)}
         assert owners == {65534}, "the workers did not change their user"
