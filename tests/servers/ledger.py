@@ -65,6 +65,8 @@ def read_file(ledger: Ledger, name: str, data: bytes, max_bytes: int | None) -> 
         ledger.faults.append(f"{name} has {len(data)} bytes, the limit is {max_bytes}")
     if data and not data.endswith(b"\n"):
         ledger.faults.append(f"{name} ends within a line")
+    if b"\n\n" in data or data.startswith(b"\n"):
+        ledger.faults.append(f"{name} has a blank line")
     for line in data.decode(errors="replace").splitlines():
         shape = LINE.fullmatch(line)
         if shape is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
 import os
 import signal
@@ -18,6 +19,8 @@ from harness import ROTATION, Server, children, free_port, is_alive, need, pytho
 
 PAGE = "servers/gunicorn.md"
 WORKERS = 3
+# Where Python's own files are root's alone, all must be loaded before the workers change their user.
+EARLY = "import hashlib, random, tempfile, traceback\n"
 
 
 def gunicorn(
@@ -148,9 +151,8 @@ def test_workers_of_another_user(open_directory: Path) -> None:
     logs.mkdir()
     os.chown(logs, 65534, 65534)
     log = logs / "app.log"
-    # Where Python's own files are root's alone, all must be loaded before the workers change.
     settings = {"user": 65534, "group": 65534, "preload_app": True}
-    with gunicorn(open_directory, log, settings, more="import hashlib, random, tempfile, traceback\n") as server:
+    with gunicorn(open_directory, log, settings, more=EARLY) as server:
         server.drive(200, {100: lambda: server.send(signal.SIGUSR1)})
         owners = {os.stat(f"/proc/{pid}").st_uid for pid in children(server.pid)}
         assert owners == {65534}, "the workers did not change their user"
@@ -160,6 +162,22 @@ def test_workers_of_another_user(open_directory: Path) -> None:
     ledger = server.check(log)
     assert ledger.archives >= 8
     assert "degraded" not in server.said() and "no journal" not in server.said()
+
+
+def test_workers_of_another_user_in_a_directory_of_root(open_directory: Path) -> None:
+    # They can write to the log and not rename it, so it grows, and nothing is lost.
+    need(os.geteuid() == 0, "only root can give its workers another user")
+    logs = open_directory / "logs"
+    logs.mkdir()
+    log = logs / "app.log"
+    settings = {"user": 65534, "group": 65534, "preload_app": True}
+    with gunicorn(open_directory, log, settings, more=EARLY) as server:
+        server.drive(200)
+        status = everyline.status(log)
+        assert status["rotations_failed"] >= 1 and status["last_error"] == (errno.EACCES, "rotate")
+        server.stop()
+        assert not server.failures
+    assert server.check(log, None).processes()
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="Python 3.12 and later warn of a fork beside threads")
