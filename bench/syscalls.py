@@ -132,7 +132,10 @@ def idle(row: str, seconds: float = IDLE_S) -> Counts[str]:
             process.wait(20)
             process.stdout.close()
     # The calls in which its threads sleep are shown at the beginning, and have no end.
-    resting = re.compile(r"\d+ +(?:restart_syscall\(.*|\w+\(.*)<(?:unfinished|detached) ?\.*>$|.* <detached \.\.\.>$")
+    resting = re.compile(
+        r"\d+ +(?:restart_syscall\(.*|\w+\(.*)<(?:unfinished|detached) ?\.*>$"
+        r"|.* <detached \.\.\.>$"
+    )
     counts: Counts[str] = collections.Counter()
     for line in lines:
         if not resting.match(line):

@@ -50,7 +50,9 @@ def test_the_time_of_rotation_does_not_move_while_anybody_is_attached(log: Path)
         "handler = everyline.TimedRotatingFileHandler(sys.argv[1], when='H', utc=True)\n"
         "print(handler.rolloverAt)\n"
     )
-    done = subprocess.run([sys.executable, "-c", script, str(log)], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(log)], capture_output=True, text=True, timeout=60
+    )
     assert done.stdout == f"{before}\n", done.stderr
     assert first.rolloverAt == before
     first.close()

@@ -56,7 +56,9 @@ def read(log: Path, max_bytes: int | None = None) -> Ledger:
         if numbers != list(range(len(numbers))):
             gap = next(n for n, number in enumerate(numbers) if n != number)
             around = numbers[max(0, gap - 2) : gap + 3]
-            ledger.faults.append(f"process {process}, thread {thread}: lines out of order or lost at {around}")
+            ledger.faults.append(
+                f"process {process}, thread {thread}: lines out of order or lost at {around}"
+            )
     return ledger
 
 
@@ -92,7 +94,9 @@ def enter(ledger: Ledger, name: str, pid: int, message: str) -> None:
     ledger.faults.append(f"{name}: torn or mixed: {message!r}")
 
 
-def check(log: Path, answered: Iterable[str], max_bytes: int | None = None, lines: int = owed.LINES) -> Ledger:
+def check(
+    log: Path, answered: Iterable[str], max_bytes: int | None = None, lines: int = owed.LINES
+) -> Ledger:
     """Fails unless the files hold every line of `answered` once, and all else is in order."""
     ledger = read(log, max_bytes)
     return settle(ledger, answered, lines)

@@ -1,4 +1,4 @@
-"""Debian's logrotate against a log that four processes write, with the configurations of docs/logrotate.md."""
+"""Debian's logrotate on a log that four processes write, with the configurations of docs/logrotate.md."""
 
 from __future__ import annotations
 

@@ -19,7 +19,8 @@ _here = threading.local()
 
 def message(request: str, process: str, thread: int, number: int) -> str:
     # Odd lengths: a length that divides the page hides torn records.
-    return f"request={request} process={process} thread={thread} number={number} {'x' * (7 + number * 37 % 211)}."
+    padding = "x" * (7 + number * 37 % 211)
+    return f"request={request} process={process} thread={thread} number={number} {padding}."
 
 
 def _process() -> str:
