@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import http.client
 import os
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ import everyline
 import pages
 import pytest
 from harness import ROTATION, Server, children, free_port, is_alive, need, python, wait_until
+from oracle import files
 
 PAGE = "servers/gunicorn.md"
 WORKERS = 3
@@ -24,12 +27,18 @@ EARLY = "import hashlib, random, tempfile, traceback\n"
 
 
 def gunicorn(
-    directory: Path, log: Path, settings: dict[str, Any] | None = None, old: str = "", more: str = ""
+    directory: Path,
+    log: Path,
+    settings: dict[str, Any] | None = None,
+    handler: dict[str, str] | None = None,
+    more: str = "",
 ) -> Server:
-    """With the page's configuration. `settings` are further ones of gunicorn's, `more` is further code."""
-    changes = {"/var/log/app/app.log": str(log), **ROTATION, "workers = 4": f"workers = {WORKERS}"}
-    if old:
-        changes["everyline.RotatingFileHandler"] = old
+    """With the page's configuration.
+
+    `settings` are further ones of gunicorn's, `handler` is changed in the handler's, `more` is further code.
+    """
+    rotation = {**ROTATION, **(handler or {})}
+    changes = {"/var/log/app/app.log": str(log), "workers = 4": f"workers = {WORKERS}", **rotation}
     port = free_port()
     added = {
         "bind": f"127.0.0.1:{port}",
@@ -137,6 +146,43 @@ def test_workers_killed(tmp_path: Path, log: Path) -> None:
     server.check(log)
 
 
+def reload_twice(server: Server) -> None:
+    server.drive(300, {100: lambda: server.send(signal.SIGHUP), 200: lambda: server.send(signal.SIGHUP)})
+    server.stop()
+    assert len(server.answered) >= 0.9 * 300
+
+
+@pytest.mark.parametrize("kind", ["sync", "gthread"])
+def test_deferred(tmp_path: Path, log: Path, kind: str) -> None:
+    # Its background thread must be gone at each fork, or Python 3.12 and later warn.
+    deferred = {'"backupCount": 10': '"backupCount": 2000, "commit": "deferred"'}
+    with gunicorn(tmp_path, log, {"worker_class": kind, "max_requests": 30}, deferred) as server:
+        reload_twice(server)
+    with contextlib.suppress(everyline.Error):
+        # The next process to attach would do it. The error says that nobody left anything.
+        everyline.recover(log)
+    assert server.check(log).archives >= 8
+
+
+def test_rotation_by_time(tmp_path: Path, log: Path) -> None:
+    timed = {
+        "everyline.RotatingFileHandler": "everyline.TimedRotatingFileHandler",
+        '"maxBytes": 10_000_000': '"when": "S"',
+    }
+    with gunicorn(tmp_path, log, {}, timed) as server:
+        # Requests go on until the actions are over.
+        server.drive(300, {n: lambda: time.sleep(1) for n in (50, 100, 150)})
+        reload_twice(server)
+    ledger = server.check(log, None)
+    assert ledger.archives >= 3
+    for path in files(log)[:-1]:
+        # An archive has the name of the second that it begins with. A later line is in the wrong file.
+        last = path.name.split(".")[2].replace("_", " ")
+        for line in path.read_text().splitlines():
+            day, _, clock = line.split(",")[0].partition(" ")
+            assert f"{day} {clock.replace(':', '-')}" <= last, f"{path.name}: {line}"
+
+
 @pytest.fixture
 def open_directory() -> Iterator[Path]:
     """A directory that other users may reach, which `tmp_path` is not."""
@@ -190,7 +236,7 @@ def test_a_warning_at_a_fork_would_be_seen(tmp_path: Path, log: Path) -> None:
 
 def test_the_count_fails_with_pythons_handler(tmp_path: Path, log: Path) -> None:
     # Otherwise all of the above would show nothing.
-    old = "logging.handlers.RotatingFileHandler"
+    old = {"everyline.RotatingFileHandler": "logging.handlers.RotatingFileHandler"}
     with gunicorn(tmp_path, log, {}, old) as server:
         server.drive(200)
         server.stop(fails=False)
