@@ -10,6 +10,7 @@ SECONDS ?= 60
 PROCESSES ?=
 DEMO ?=
 BENCH ?=
+TESTS ?=
 
 BIN := $(VENV)/bin
 VENV_READY := $(VENV)/.requirements-installed
@@ -34,6 +35,7 @@ help:
 	@echo 'make demo      a real gunicorn logs through Python'"'"'s handlers and through ours, about two minutes'
 	@echo '               DEMO="--requests 2000 --rows everyline-size" passes options on'
 	@echo 'make test      Rust tests, loom model tests, Python tests, and a torture run of 60 s'
+	@echo '               make test-python TESTS="tests/servers -k gunicorn" picks some'
 	@echo 'make torture   processes are killed at every step, and every line is counted'
 	@echo '               SEED= SECONDS=$(SECONDS) PROCESSES= choose the run'
 	@echo 'make bench     speed and memory; BENCH= passes options on'
@@ -42,9 +44,14 @@ help:
 	@echo 'make clean     removes everything that was built'
 	@echo 'PYTHON=        the interpreter to use, here $(PYTHON); its environment is $(VENV)'
 
-$(VENV_READY): requirements/dev.txt requirements/demo.txt
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+# uWSGI is C source. Where it cannot be built all else is still tested; with CI=true its absence is a failure there.
+$(VENV_READY): $(addprefix requirements/,dev.txt demo.txt servers.txt uwsgi.txt)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/dev.txt -r requirements/demo.txt
+	$(PIP_INSTALL) -r requirements/dev.txt -r requirements/demo.txt -r requirements/servers.txt
+	$(PIP_INSTALL) -r requirements/uwsgi.txt || \
+		echo 'uWSGI could not be built, so its tests will be skipped. It needs gcc and the headers of Python.' >&2
 	touch $@
 
 $(PACKAGE_READY): $(VENV_READY) $(RUST_SOURCES) $(PYTHON_SOURCES)
@@ -68,8 +75,10 @@ endif
 test-loom:
 	RUSTFLAGS="--cfg loom" cargo test -p everyline --test loom --release --target-dir target/loom
 
+# The command is what logrotate is made to call.
 test-python: $(PACKAGE_READY)
-	$(BIN)/python -m pytest
+	cargo build --quiet -p everyline-cli
+	EVERYLINE_COMMAND=$(abspath $(or $(CARGO_TARGET_DIR),target)/debug/everyline) $(BIN)/python -m pytest $(TESTS)
 
 bench:
 	cargo run --release -p everyline-bench -- $(BENCH)

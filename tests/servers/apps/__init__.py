@@ -1,0 +1,1 @@
+"""The applications that the servers run, and what they log."""
