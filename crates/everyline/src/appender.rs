@@ -388,6 +388,19 @@ impl Appender {
         }
     }
 
+    /// The engine, if this process is attached now.
+    pub(crate) fn engine(&self) -> Option<Arc<Engine>> {
+        self.state.lock().engine.clone()
+    }
+
+    /// The engine; attaches. `None` without a journal.
+    pub(crate) fn attached(&self) -> Result<Option<Arc<Engine>>> {
+        Ok(match self.target()? {
+            Target::Engine(engine) => Some(engine),
+            Target::Plain => None,
+        })
+    }
+
     fn target(&self) -> Result<Target> {
         self.target_for(None)
     }

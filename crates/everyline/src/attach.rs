@@ -10,6 +10,7 @@ use std::sync::{Arc, Weak};
 
 use rustix::fs::{AtFlags, OFlags};
 
+use crate::apart::Apart;
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fork::ForkCell;
@@ -24,7 +25,7 @@ use crate::journal::slot::Slot;
 use crate::options::Options;
 use crate::os::{self, Handle, Transient};
 use crate::protocol::commit::{Committer, Effort};
-use crate::protocol::env::{Env, Settings};
+use crate::protocol::env::Env;
 use crate::protocol::lease::State;
 use crate::real::Real;
 
@@ -46,16 +47,17 @@ pub fn attach(path: &Path, options: &Options) -> Result<Arc<Engine>> {
     if let Some(engine) = engines.get(&key).and_then(Weak::upgrade)
         && !engine.env.is_lost()
     {
-        put_settings_in_force(&engine.env, options);
+        engine.apart.put_settings_in_force(&engine.env, options);
         return Ok(engine);
     }
     let (env, first) = enter(log, options).inspect_err(|_| discard_half_built(path))?;
-    put_settings_in_force(&env, options);
+    let apart = Apart::default();
+    apart.put_settings_in_force(&env, options);
     if first && options.truncate {
         truncate(&env)?;
     }
     Committer::<Real>::attached(&env);
-    let engine = Arc::new(Engine::new(env, options.clone()));
+    let engine = Arc::new(Engine::new(env, options.clone(), apart));
     engine.thread.bind(&engine);
     engines.retain(|_, engine| engine.strong_count() > 0);
     engines.insert(key, Arc::downgrade(&engine));
@@ -160,11 +162,6 @@ fn check_engines_apart(env: &Real) -> Result<()> {
         // File systems without open-file-description locks: no mark, no check.
         Err(_) => Ok(()),
     }
-}
-
-fn put_settings_in_force(env: &Real, options: &Options) {
-    // Best effort: a full disk here must not stop a process from logging under the settings that are in force.
-    let _ = Settings::of(options).put_in_force(&env.place, env.control());
 }
 
 /// `truncate`, by the first process only: the others would empty what the first has written.

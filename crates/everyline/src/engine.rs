@@ -10,16 +10,18 @@ use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::apart::Apart;
 use crate::attach::Leaving;
 use crate::deferred::Thread;
 use crate::error::{Error, ErrorKind, Result};
-use crate::fork::ForkCell;
+use crate::fork::{self, ForkCell};
 use crate::journal::layout::BUF_BYTES;
 use crate::journal::slot::{FRAME_HEADER, Frame, span};
 use crate::options::{Commit, Fsync, Full, Options};
 use crate::os;
 use crate::protocol::commit::{Committer, Effort, Looked};
 use crate::protocol::env::Env;
+use crate::protocol::exclusive::Exclusive;
 use crate::protocol::lease::State;
 use crate::protocol::step::Step;
 use crate::protocol::trouble::{Failure, Operation, record_failure};
@@ -81,13 +83,15 @@ pub struct Engine {
     pub(crate) waited: AtomicU64,
     /// Of the last overflow write that failed, for the message of a drop.
     overflow_errno: AtomicU32,
+    /// Settings: what this process put in force last, and whose it replaced; the maintenance lock.
+    pub(crate) apart: Apart,
     /// Last: dropped after everything else.
     pub(crate) leaving: Leaving,
 }
 
 impl Engine {
     /// An engine over an attached journal.
-    pub fn new(env: Real, options: Options) -> Self {
+    pub fn new(env: Real, options: Options, apart: Apart) -> Self {
         Self {
             env,
             options,
@@ -99,6 +103,7 @@ impl Engine {
             wants_sync: AtomicBool::new(false),
             waited: AtomicU64::new(0),
             overflow_errno: AtomicU32::new(0),
+            apart,
             leaving: Leaving::default(),
         }
     }
@@ -315,6 +320,38 @@ impl Engine {
                 _ => return looked,
             }
         }
+    }
+
+    /// One attempt at a step of the application's own under the lease; `None` if somebody else has it. Publishing goes
+    /// on meanwhile: other threads find the commit mutex taken and leave.
+    pub(crate) fn try_exclusive<R>(&self, act: impl FnOnce() -> R) -> std::result::Result<R, Looked> {
+        let life = fork::generation();
+        let Some(mut committer) = self.committer.try_lock() else { return Err(Looked::Busy) };
+        let outcome = committer
+            .get_or_insert_with(|| Committer::new(&self.env))
+            .exclusive(&self.env, act, || fork::generation() != life);
+        match outcome {
+            Exclusive::Forked(result) => {
+                // The lock and what it guards are of another life.
+                std::mem::forget(committer);
+                Ok(result)
+            }
+            Exclusive::Ran(result) => {
+                drop(committer);
+                self.commit(Effort::Drain);
+                Ok(result)
+            }
+            Exclusive::Not(looked) => {
+                drop(committer);
+                self.commit(Effort::Call);
+                Err(looked)
+            }
+        }
+    }
+
+    /// Publishes a record and leaves it to whoever comes next: for a step under the lease, which would wait for itself.
+    pub(crate) fn publish_only(&self, level: u8, record: &[u8]) -> Result<()> {
+        self.publish(level, record).map(drop)
     }
 
     /// Time to wake the background thread before its nap is over.

@@ -44,7 +44,7 @@ impl Settings {
         [
             ("max_bytes", number(self.max_bytes)),
             ("schedule", self.schedule.map_or_else(|| "-".to_owned(), |s| s.to_text())),
-            ("naming", if self.naming == Naming::Numbered { "numbered" } else { "dated" }.to_owned()),
+            ("naming", self.naming.name().to_owned()),
             ("keep", number(self.keep.map(u64::from))),
             ("fsync", fsync),
             ("mode", format!("{:o}", self.mode)),
@@ -65,7 +65,7 @@ impl Settings {
             match key {
                 "max_bytes" => settings.max_bytes = value.parse().ok().filter(|n| *n > 0),
                 "schedule" => settings.schedule = Schedule::from_text(value).ok(),
-                "naming" if value == "dated" => settings.naming = Naming::Dated,
+                "naming" => settings.naming = Naming::from_name(value).unwrap_or(Naming::Numbered),
                 "keep" => settings.keep = value.parse().ok().filter(|n| *n > 0),
                 "mode" => settings.mode = u32::from_str_radix(value, 8).unwrap_or(settings.mode) & 0o777,
                 "fsync" => settings.fsync = parse_fsync(value).unwrap_or_default(),
@@ -132,7 +132,7 @@ mod tests {
             let options = Options {
                 max_bytes: Some(1),
                 schedule: Some(schedule),
-                naming: Naming::Dated,
+                naming: if fsync == Fsync::Never { Naming::Staged } else { Naming::Dated },
                 keep: None,
                 fsync,
                 ..Options::default()

@@ -7,5 +7,5 @@ mod naming;
 mod schedule;
 
 pub use naming::Naming;
-pub(crate) use naming::{cut_stamp, dated, expired_dated, first_gap, is_base_name, next_clash, numbered};
+pub(crate) use naming::{cut_stamp, dated, expired_dated, first_gap, is_base_name, next_clash, numbered, staged};
 pub use schedule::{Schedule, When};

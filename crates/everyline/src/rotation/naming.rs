@@ -24,6 +24,25 @@ pub enum Naming {
     Numbered,
     /// `app.log.2026-01-31`; if that name is taken, `app.log.2026-01-31.1`, `.2` and so on.
     Dated,
+    /// `.app.log.staged-<time>-<rollover>`: a file on its way to the name and the treatment that the application gives
+    /// it. Hidden, so that no tailer and no retention takes it for an archive.
+    Staged,
+}
+
+impl Naming {
+    /// As it stands in the journal's settings.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Numbered => "numbered",
+            Self::Dated => "dated",
+            Self::Staged => "staged",
+        }
+    }
+
+    /// Inverse of [`name`](Self::name).
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
+        [Self::Numbered, Self::Dated, Self::Staged].into_iter().find(|naming| naming.name() == name)
+    }
 }
 
 /// The name of the `n`th archive of `log`.
@@ -101,6 +120,12 @@ pub fn expired_dated<'a>(
 /// The stamp of a cut at `now_s` that no schedule asked for: to the second, in UTC or local time.
 pub fn cut_stamp(now_s: i64, utc: bool) -> String {
     schedule::stamp(CUT_FORMAT, now_s, utc)
+}
+
+/// The name of a file that waits for its own: unique, and in the order of cuts. `rollover_at_s` is when its period
+/// ended, or 0 without a schedule; both numbers are hexadecimal.
+pub fn staged(log: &str, now_ns: u64, rollover_at_s: u64) -> String {
+    format!(".{log}.staged-{now_ns:016x}-{rollover_at_s:x}")
 }
 
 /// True if `name` can be the name of a file in its directory: not empty, not too long, no path, no NUL.
@@ -201,6 +226,16 @@ mod tests {
         assert_eq!(next(&["a.log.2026-01-02.7", "a.log.2026-01-01.bak"]), 0);
         assert_eq!(next(&["a.log.2026-01-01"]), 1);
         assert_eq!(next(&["a.log.2026-01-01.9", "a.log.2026-01-01.10.gz"]), 11);
+    }
+
+    #[test]
+    fn staged_names_sort_by_time_and_are_nobodys_archives() {
+        let names: Vec<_> = [9, 10, 1_700_000_000_000_000_000, u64::MAX].map(|ns| staged("a.log", ns, ns >> 30)).into();
+        assert!(names.is_sorted(), "{names:?}");
+        for name in &names {
+            assert!(!name.ends_with(".log") && !name.starts_with("a.log") && is_base_name(name));
+            assert_eq!((parse_numbered("a.log", name), parse_dated("a.log", name, None)), (None, None));
+        }
     }
 
     #[test]
