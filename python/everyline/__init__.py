@@ -1,22 +1,30 @@
 """Many processes, one rotating log file, every line.
 
-`RotatingFileHandler` and `TimedRotatingFileHandler` take the place of the standard library's and may be
-used by any number of processes on one file. `status`, `recover`, `reopen` and `clean` look after a log
-from outside.
+`RotatingFileHandler`, `TimedRotatingFileHandler`, `WatchedFileHandler` and `FileHandler` take the place of the
+standard library's and may be used by any number of processes on one file; `install()` puts them there.
+`status`, `recover`, `reopen` and `clean` look after a log from outside.
 """
 
-from everyline._guard import NotSupported
+from everyline._install import install, uninstall
 from everyline._native import Error, __version__, clean, recover, reopen, status
-from everyline.handlers import RotatingFileHandler, TimedRotatingFileHandler
+from everyline.handlers import (
+    FileHandler,
+    RotatingFileHandler,
+    TimedRotatingFileHandler,
+    WatchedFileHandler,
+)
 
 __all__ = [
     "Error",
-    "NotSupported",
+    "FileHandler",
     "RotatingFileHandler",
     "TimedRotatingFileHandler",
+    "WatchedFileHandler",
     "__version__",
     "clean",
+    "install",
     "recover",
     "reopen",
     "status",
+    "uninstall",
 ]

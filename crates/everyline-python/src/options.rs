@@ -21,7 +21,7 @@ impl Options {
     #[pyo3(signature = (
         *, max_bytes = None, when = None, interval = 1, at_time = None, utc = false, naming = "numbered", keep = None,
         commit = "write-through", fsync = "never", full = "drop", wait = 1.0, ring_bytes = None,
-        overflow_bytes = None, journal_dir = None, truncate = false,
+        overflow_bytes = None, journal_dir = None, truncate = false, mode = 0o666,
     ))]
     // One argument for each option, by name: that is what a Python caller wants to write.
     #[allow(clippy::too_many_arguments)]
@@ -41,6 +41,7 @@ impl Options {
         overflow_bytes: Option<i64>,
         journal_dir: Option<PathBuf>,
         truncate: bool,
+        mode: u32,
     ) -> PyResult<Self> {
         let default = everyline::Options::default();
         let options = everyline::Options {
@@ -57,6 +58,7 @@ impl Options {
                 .map_or(Ok(default.overflow_bytes), |bytes| unsigned("overflow_bytes", bytes))?,
             journal_dir,
             truncate,
+            mode,
             ..default
         };
         options.check().map_err(to_python)?;
@@ -76,7 +78,8 @@ fn read_naming(text: &str) -> PyResult<Naming> {
     match text {
         "numbered" => Ok(Naming::Numbered),
         "dated" => Ok(Naming::Dated),
-        _ => Err(unknown("naming", text, "'numbered' or 'dated'")),
+        "staged" => Ok(Naming::Staged),
+        _ => Err(unknown("naming", text, "'numbered', 'dated' or 'staged'")),
     }
 }
 

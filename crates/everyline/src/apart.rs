@@ -93,24 +93,12 @@ fn others_live(env: &Real) -> bool {
 impl Appender {
     /// Runs `act` while no process writes to the log or changes a name, if that can be had at once; `None` if not. What
     /// this process has appended before is in the file by then. Whatever stands at the path afterwards is the log, and
-    /// nothing there is a log made anew. `act` may append through [`append_later`](Self::append_later) only, and may
-    /// fork.
+    /// nothing there is a log made anew. `act` may append: such records are written when it has ended. It may fork.
     ///
     /// # Errors
     /// `NotRotatable` where there is no journal.
     pub fn try_exclusive<R>(&self, act: impl FnOnce() -> R) -> Result<Option<R>> {
         Ok(self.engine_for("rotate")?.try_exclusive(act).ok())
-    }
-
-    /// Appends a record and leaves it to whoever comes next to write it.
-    ///
-    /// # Errors
-    /// As [`append`](Self::append).
-    pub fn append_later(&self, record: &[u8]) -> Result<()> {
-        match self.engine() {
-            Some(engine) => engine.publish_only(0, record),
-            None => self.append(record),
-        }
     }
 
     /// The state of the live file; `None` without a journal.

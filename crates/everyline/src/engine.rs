@@ -83,6 +83,8 @@ pub struct Engine {
     pub(crate) waited: AtomicU64,
     /// Of the last overflow write that failed, for the message of a drop.
     overflow_errno: AtomicU32,
+    /// The thread that runs a step under the lease; 0: none.
+    stepper: AtomicU32,
     /// Settings: what this process put in force last, and whose it replaced; the maintenance lock.
     pub(crate) apart: Apart,
     /// Last: dropped after everything else.
@@ -103,6 +105,7 @@ impl Engine {
             wants_sync: AtomicBool::new(false),
             waited: AtomicU64::new(0),
             overflow_errno: AtomicU32::new(0),
+            stepper: AtomicU32::new(0),
             apart,
             leaving: Leaving::default(),
         }
@@ -245,7 +248,7 @@ impl Engine {
         self.waited.fetch_add(1, Ordering::Relaxed);
         let started = Instant::now();
         let never_fits = record.len() > BUF_BYTES || span(record.len() as u64) > self.env.own().ring_bytes();
-        let mut stuck = false;
+        let mut stuck = self.is_stepping();
         loop {
             let mut ring = self.ring.lock();
             if let Attempt::Done(mark) = self.try_ring(&mut ring, frame, record) {
@@ -327,9 +330,14 @@ impl Engine {
     pub(crate) fn try_exclusive<R>(&self, act: impl FnOnce() -> R) -> std::result::Result<R, Looked> {
         let life = fork::generation();
         let Some(mut committer) = self.committer.try_lock() else { return Err(Looked::Busy) };
+        let act = || {
+            self.stepper.store(rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs(), Ordering::Relaxed);
+            act()
+        };
         let outcome = committer
             .get_or_insert_with(|| Committer::new(&self.env))
             .exclusive(&self.env, act, || fork::generation() != life);
+        self.stepper.store(0, Ordering::Relaxed);
         match outcome {
             Exclusive::Forked(result) => {
                 // The lock and what it guards are of another life.
@@ -349,9 +357,10 @@ impl Engine {
         }
     }
 
-    /// Publishes a record and leaves it to whoever comes next: for a step under the lease, which would wait for itself.
-    pub(crate) fn publish_only(&self, level: u8, record: &[u8]) -> Result<()> {
-        self.publish(level, record).map(drop)
+    /// True in a step under the lease: whoever waits there waits for itself.
+    fn is_stepping(&self) -> bool {
+        let stepper = self.stepper.load(Ordering::Relaxed);
+        stepper != 0 && stepper == rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs()
     }
 
     /// Time to wake the background thread before its nap is over.
@@ -376,7 +385,7 @@ impl Engine {
     /// Waits until everything up to `mark` is in the file.
     pub fn wait_for(&self, mark: Mark) -> Result<()> {
         let started = Instant::now();
-        while !self.reached(mark) {
+        while !self.reached(mark) && !self.is_stepping() {
             let looked = self.commit(Effort::Drain);
             if self.reached(mark) {
                 break;

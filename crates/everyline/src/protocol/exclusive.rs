@@ -11,7 +11,6 @@ use std::sync::atomic::Ordering;
 use super::commit::{Committer, Effort, Looked, load_id};
 use super::env::Env;
 use super::lease::Word;
-use super::step::Step;
 use super::trouble::Failure;
 use crate::protocol::dirty::Slots;
 
@@ -40,12 +39,10 @@ impl<E: Env> Committer<E> {
         if let Err(failure) = self.settle(env) {
             return Exclusive::Not(self.give_up(env, held, &failure));
         }
-        env.step(Step::ExclusiveReady);
         let result = act();
         if is_child() {
             return Exclusive::Forked(result);
         }
-        env.step(Step::ExclusiveDone);
         self.look_anew(env, held);
         Exclusive::Ran(result)
     }

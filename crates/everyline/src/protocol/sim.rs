@@ -325,6 +325,7 @@ pub fn record(slot: u16, number: usize, len: usize) -> Vec<u8> {
 pub fn archive_rank(naming: Naming, name: &str) -> Option<(String, u32)> {
     let rest = name.strip_prefix(LOG)?.strip_prefix('.')?;
     match naming {
+        Naming::Staged => None,
         Naming::Numbered => Some((String::new(), rest.parse().ok()?)),
         Naming::Dated if !rest.starts_with("20") => None,
         Naming::Dated => {
@@ -388,6 +389,8 @@ impl Process {
                 let oldest = archives.iter().min_by_key(|n| disk.at(n).and_then(|i| i.lives));
                 archives.len() > keep as usize && oldest.is_some_and(|n| *n == name)
             }
+            // The application's to delete.
+            Naming::Staged => false,
         };
         if !ours {
             self.world.violation(format!("slot {} deletes {name}, which is not the oldest archive", self.me));

@@ -59,10 +59,6 @@ steps! {
     FileStateStored = "file-state-stored",
     /// An expired archive is deleted.
     Expired = "expired",
-    /// A step of the application's is about to run under the lease.
-    ExclusiveReady = "exclusive-ready",
-    /// It has run, and the path was not looked at yet.
-    ExclusiveDone = "exclusive-done",
     /// A batch was given back half written.
     Yielded = "yielded",
 }

@@ -7,6 +7,7 @@ mod bad_input;
 mod descriptors;
 mod devices;
 mod durability;
+mod exclusive;
 mod foreign;
 mod forking;
 mod full;
