@@ -7,6 +7,10 @@ standard library's and may be used by any number of processes on one file; `inst
 
 from everyline._install import install, uninstall
 from everyline._native import Error, __version__, clean, recover, reopen, status
+from everyline.concurrent_log_handler import (
+    ConcurrentRotatingFileHandler,
+    ConcurrentTimedRotatingFileHandler,
+)
 from everyline.handlers import (
     FileHandler,
     RotatingFileHandler,
@@ -15,6 +19,8 @@ from everyline.handlers import (
 )
 
 __all__ = [
+    "ConcurrentRotatingFileHandler",
+    "ConcurrentTimedRotatingFileHandler",
     "Error",
     "FileHandler",
     "RotatingFileHandler",

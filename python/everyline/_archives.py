@@ -47,7 +47,7 @@ def staged_name(handler: Rotating) -> str:
 def waiting(handler: Rotating) -> list[Staged]:
     """The staged files of this log, oldest first."""
     folder, name = os.path.split(handler.baseFilename)
-    pattern = re.compile(rf"\.{re.escape(name)}\.staged-([0-9a-f]{{16}})-([0-9a-f]+)")
+    pattern = re.compile(rf"\.{re.escape(name)}\.staged-([0-9a-f]{{16}})-([0-9a-f]+)(?:\.gz)?")
     names = sorted(name for name in os.listdir(folder) if pattern.fullmatch(name))
     found = []
     for name in names:
@@ -81,7 +81,9 @@ def treat(handler: Rotating, appender: Appender, record: logging.LogRecord | Non
                 return False
             try:
                 for staged in waiting(handler):
-                    if staged.path not in failed and not _treat_one(handler, staged, record):
+                    if staged.path in failed or not os.path.lexists(staged.path):
+                        continue
+                    if not _treat_one(handler, staged, record):
                         failed.add(staged.path)
             finally:
                 if os.getpid() == key[0]:
@@ -122,7 +124,8 @@ def _keep(handler: Rotating, staged: Staged, name: str) -> bool:
     def act() -> bool:
         for candidate in candidates:
             try:
-                os.rename(staged.path, free_name(lambda clash, it=candidate: it if clash == 0 else f"{it}.{clash}"))
+                ending = ".gz" if staged.path.endswith(".gz") else ""
+                os.rename(staged.path, free_name(counted(candidate), (ending,)) + ending)
                 return True
             except OSError:
                 continue
@@ -134,37 +137,43 @@ def _keep(handler: Rotating, staged: Staged, name: str) -> bool:
         return False
 
 
-def free_name(name: Callable[[int], str]) -> str:
+def free_name(name: Callable[[int], str], endings: tuple[str, ...] = ("",)) -> str:
     """The first of `name(0)`, `name(1)`, ... that is not taken."""
-    before = None
+    before = ""
     for clash in range(_NAME_TRIES):
         candidate = name(clash)
-        if not os.path.lexists(candidate):
+        if not stands(candidate, endings):
             return candidate
         if candidate == before:
             # A namer that knows of no counter.
-            return free_name(lambda more, it=candidate: f"{it}.{more + 1}")  # type: ignore[misc]
+            return free_name(counted(f"{candidate}.1"), endings)
         before = candidate
     raise FileExistsError(f"{before}: no free name behind it")
 
 
-def shift(count: int, name: Callable[[int], str], more: tuple[str, ...] = ("",)) -> None:
-    """Moves numbered archives up, to the first gap, so that `name(1)` is free. The oldest goes if there is none.
+def counted(name: str) -> Callable[[int], str]:
+    """`name`, then `name.1`, `name.2` and so on."""
+    return lambda clash: name if clash == 0 else f"{name}.{clash}"
 
-    `more`: endings under which an archive may stand.
+
+def stands(name: str, endings: tuple[str, ...]) -> bool:
+    """Whether an archive stands under a name, with any of the endings."""
+    return any(os.path.lexists(name + ending) for ending in endings)
+
+
+def shift(count: int, name: Callable[[int], str], endings: tuple[str, ...] = ("",)) -> None:
+    """Moves numbered archives up, to the first gap, so that `name(1)` is free. If there is none, the oldest goes.
+
+    `endings`: what may follow the name of an archive.
     """
-
-    def stands(number: int) -> bool:
-        return any(os.path.lexists(name(number) + ending) for ending in more)
-
-    gap = next((number for number in range(1, count + 1) if not stands(number)), 0)
+    gap = next((number for number in range(1, count + 1) if not stands(name(number), endings)), 0)
     if gap == 0:
         gap = count
-        for ending in more:
+        for ending in endings:
             if os.path.lexists(name(gap) + ending):
                 os.remove(name(gap) + ending)
     for number in range(gap, 1, -1):
-        for ending in more:
+        for ending in endings:
             if os.path.lexists(name(number - 1) + ending):
                 os.rename(name(number - 1) + ending, name(number) + ending)
 
@@ -176,6 +185,19 @@ def _report(handler: Rotating, record: logging.LogRecord | None) -> None:
         error = sys.exc_info()[1]
         record = logging.LogRecord("everyline", logging.ERROR, __file__, 0, text, (error,), None)
     handler.handleError(record)
+
+
+def next_name(name: Callable[[int], str], endings: tuple[str, ...] = ("",)) -> str:
+    """The one of `name(0)`, `name(1)`, ... after the highest that is taken, for retention takes the lowest first."""
+    folder, first = os.path.split(name(0))
+    highest = 0 if stands(name(0), endings) else -1
+    for other in os.listdir(folder):
+        if other[0] != first[0]:
+            continue
+        for number in map(int, set(re.findall(r"\d{1,6}", other))):
+            if number > highest and stands(name(number), endings) and other.startswith(os.path.basename(name(number))):
+                highest = number
+    return free_name(lambda clash: name(highest + 1 + clash), endings)
 
 
 def remembering(name: Callable[[int], str]) -> Callable[[int], str]:

@@ -56,6 +56,7 @@ class EngineHandler(PythonsFileHandler):
     # Another stream that was put under the handler: records go there, as with Python's.
     _foreign: Any = None
     _step: Step | None = None
+    # The constructor is done.
     _ready = False
     _ended = False
     # Asked by every log call: False, and the engine does it all.
@@ -381,11 +382,14 @@ class EngineHandler(PythonsFileHandler):
         if not is_inner:
             self._before_append(record)
         stream = self._stream or self._attach()
-        stream.appender.append(data, level)
+        self._write_out(stream, record, data, level)
         if is_start:
             self._warn(stream)
         if not is_inner:
             self._after_append(record)
+
+    def _write_out(self, stream: LogStream, record: logging.LogRecord, data: bytes, level: int) -> None:
+        stream.appender.append(data, level)
 
     def _before_append(self, record: logging.LogRecord) -> None:
         stream = self._stream

@@ -112,7 +112,15 @@ class Rotating(EngineHandler):
         raise NotImplementedError
 
     def _rotate_staged(self, source: str, dest: str) -> None:
-        self.rotate(source, dest)
+        if source.endswith(".gz"):
+            # Compressed by a process that did not live to name it.
+            os.rename(source, dest + ".gz")
+        else:
+            self.rotate(source, dest)
+
+    def _endings(self) -> tuple[str, ...]:
+        """What may follow the name of an archive."""
+        return ("",)
 
     def _expire(self) -> None:
         """Deletes archives beyond the count, where they are not moved up."""

@@ -134,31 +134,36 @@ class ByTime(Rotating):
         return int(time.time()) >= self.rolloverAt and self._stat_regular() is not None
 
     def getFilesToDelete(self) -> list[str]:
-        """The archives beyond the newest `backupCount`, oldest name first."""
+        """The archives beyond the newest `backupCount`, oldest first."""
         folder, base = os.path.split(self.baseFilename)
-        found = [name for name in os.listdir(folder) if self._is_archive(base, name)]
+        keyed = ((self._archive_key(base, name), name) for name in os.listdir(folder))
+        found = sorted((key, name) for key, name in keyed if key is not None)
         if len(found) < self.backupCount:
             return []
-        return [os.path.join(folder, name) for name in sorted(found)[: len(found) - self.backupCount]]
+        return [os.path.join(folder, name) for _, name in found[: len(found) - self.backupCount]]
 
-    def _is_archive(self, base: str, name: str) -> bool:
-        """Whether this handler gives that name; also with the counter of a name that was taken."""
+    def _archive_key(self, base: str, name: str) -> tuple[str, int] | None:
+        """Stamp and counter (0: none) of a name that this handler gives; else None."""
+        for ending in self._endings():
+            if ending and name.endswith(ending):
+                name = name[: -len(ending)]
         if self.namer is None:
             if not name.startswith(base + "."):
-                return False
-            stamp, _, clash = name[len(base) + 1 :].rpartition(".")
+                return None
             whole = name[len(base) + 1 :]
-            return bool(
-                self.extMatch.fullmatch(whole) or (clash.isdigit() and self.extMatch.fullmatch(stamp))
-            )
+            if self.extMatch.fullmatch(whole):
+                return whole, 0
+            stamp, _, clash = whole.rpartition(".")
+            return (stamp, int(clash)) if clash.isdigit() and self.extMatch.fullmatch(stamp) else None
         at = 0
         while (match := self.extMatch.search(name, at)) is not None:
             default = f"{self.baseFilename}.{match[0]}"
-            for clash in ["", *(f".{number}" for number in re.findall(r"(?<=\.)\d+", name))]:
-                if os.path.basename(self.namer(default + clash)) == name:
-                    return True
+            for clash in (0, *map(int, re.findall(r"\d+", name))):
+                made = self.namer(f"{default}.{clash}" if clash else default)
+                if os.path.basename(made) == name:
+                    return match[0], clash
             at = match.start() + 1
-        return False
+        return None
 
     def _roll(self) -> None:
         if self.stream is not None:
@@ -180,7 +185,7 @@ class ByTime(Rotating):
             lambda clash: self.rotation_filename(default if clash == 0 else f"{default}.{clash}")
         )
         # What is there is never replaced.
-        return _archives.free_name(name)
+        return _archives.next_name(name, self._endings())
 
     def _expire(self) -> None:
         if self.backupCount > 0:

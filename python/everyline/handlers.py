@@ -190,7 +190,7 @@ class RotatingFileHandler(Rotating, logging.handlers.RotatingFileHandler):
     def _make_room(self) -> str:
         """The name of the newest archive, free: in a step under the lease."""
         name = _archives.remembering(self._numbered)
-        _archives.shift(self.backupCount, name)
+        _archives.shift(self.backupCount, name, self._endings())
         return name(1)
 
     def _archive_name(self, staged: _archives.Staged) -> str:
@@ -198,9 +198,9 @@ class RotatingFileHandler(Rotating, logging.handlers.RotatingFileHandler):
         count = max(1, self.backupCount)
         # Names first: they may be the application's code.
         for number in range(1, count + 1):
-            if not os.path.lexists(name(number)):
+            if not _archives.stands(name(number), self._endings()):
                 break
-        self._in_step(lambda: _archives.shift(count, name))
+        self._in_step(lambda: _archives.shift(count, name, self._endings()))
         return name(1)
 
     def _default_name(self, staged: _archives.Staged) -> str:
