@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 # A staged file that nobody with code of his own has treated for so long is given the default name.
 _ABANDONED_S = 60
 _NAME_TRIES = 100_000
+# Files that one log call treats: as many as rotations came in a burst, not a backlog.
+_AT_ONCE = 16
 
 
 class Staged:
@@ -44,8 +46,8 @@ def staged_name(handler: Rotating) -> str:
     return os.path.join(folder, f".{name}.staged-{time.time_ns():016x}-{rollover_at:x}")
 
 
-def waiting(handler: Rotating) -> list[Staged]:
-    """The staged files of this log, oldest first."""
+def waiting(handler: Rotating, age_s: float = 0) -> list[Staged]:
+    """The staged files of this log of at least that age, oldest first."""
     folder, name = os.path.split(handler.baseFilename)
     pattern = re.compile(rf"\.{re.escape(name)}\.staged-([0-9a-f]{{16}})-([0-9a-f]+)(?:\.gz)?")
     names = sorted(name for name in os.listdir(folder) if pattern.fullmatch(name))
@@ -53,42 +55,50 @@ def waiting(handler: Rotating) -> list[Staged]:
     for name in names:
         match = pattern.fullmatch(name)
         assert match is not None
-        found.append(Staged(os.path.join(folder, name), int(match[1], 16), int(match[2], 16)))
+        staged = Staged(os.path.join(folder, name), int(match[1], 16), int(match[2], 16))
+        if age_s == 0 or time.time() - staged.cut_at > age_s:
+            found.append(staged)
     return found
 
 
 def treat_abandoned(handler: Rotating, appender: Appender) -> None:
     """For a handler without code of its own: what somebody with code of his own has left long ago."""
     try:
-        old = [staged for staged in waiting(handler) if time.time() - staged.cut_at > _ABANDONED_S]
+        if waiting(handler, _ABANDONED_S):
+            treat(handler, appender, None, _ABANDONED_S)
     except OSError:
+        # A directory that cannot be listed has no archives of ours.
         return
-    if old:
-        treat(handler, appender, None)
 
 
-def treat(handler: Rotating, appender: Appender, record: logging.LogRecord | None) -> bool:
-    """Brings every staged file to its name. False: somebody else is at it, or one could not be moved."""
+def treat(
+    handler: Rotating, appender: Appender, record: logging.LogRecord | None, age_s: float = 0
+) -> bool:
+    """Brings staged files to their names: those that wait now, in a log call some of them.
+
+    Not those that are cut meanwhile: a rotator that logs could go on for ever. False: there is more to do, by
+    whoever comes next; or somebody else is at it.
+    """
     key = (os.getpid(), handler.baseFilename)
     if key in here.treated:
         return True
     here.treated.add(key)
-    failed: set[str] = set()
     try:
-        # Who finds the right taken leaves; whoever had it looks once more after giving it back.
-        while [staged for staged in waiting(handler) if staged.path not in failed]:
-            if not appender.begin_maintenance():
-                return False
-            try:
-                for staged in waiting(handler):
-                    if staged.path in failed or not os.path.lexists(staged.path):
-                        continue
-                    if not _treat_one(handler, staged, record):
-                        failed.add(staged.path)
-            finally:
-                if os.getpid() == key[0]:
-                    appender.end_maintenance()
-        return not failed
+        found = waiting(handler, age_s)
+        if not found:
+            return True
+        if not appender.begin_maintenance():
+            return False
+        try:
+            # Somebody else may have treated some before the right was ours.
+            for staged in found[:_AT_ONCE] if record is not None else found:
+                if os.path.lexists(staged.path):
+                    _treat_one(handler, staged, record)
+        finally:
+            if os.getpid() == key[0]:
+                appender.end_maintenance()
+        # After the right is given back: who found it taken has left.
+        return not waiting(handler, age_s)
     except Exception:
         _report(handler, record)
         return False
@@ -96,7 +106,7 @@ def treat(handler: Rotating, appender: Appender, record: logging.LogRecord | Non
         here.treated.discard(key)
 
 
-def _treat_one(handler: Rotating, staged: Staged, record: logging.LogRecord | None) -> bool:
+def _treat_one(handler: Rotating, staged: Staged, record: logging.LogRecord | None) -> None:
     name = ""
     try:
         name = handler._archive_name(staged)
@@ -108,12 +118,11 @@ def _treat_one(handler: Rotating, staged: Staged, record: logging.LogRecord | No
         kept = _keep(handler, staged, name)
         _report(handler, record)
         if not kept:
-            return False
+            return
     try:
         handler._expire()
     except Exception:
         _report(handler, record)
-    return True
 
 
 def _keep(handler: Rotating, staged: Staged, name: str) -> bool:
