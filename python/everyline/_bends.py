@@ -27,8 +27,8 @@ _HOME = frozenset(
 OPENS = ("_open",)
 DECIDES = ("shouldRollover", "doRollover", "computeRollover")
 NAMES = ("namer", "rotator", "rotation_filename", "rotate", "getFilesToDelete")
-# Setting one of these may change the answer.
-WATCHED = frozenset({*OPENS, *DECIDES, *NAMES, "suffix", "extMatch"})
+# Setting one of these may change the answer, or how a record is written.
+WATCHED = frozenset({*OPENS, *DECIDES, *NAMES, "suffix", "extMatch", "encoding", "errors"})
 
 _MISSING = object()
 

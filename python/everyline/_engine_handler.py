@@ -137,8 +137,11 @@ class EngineHandler(PythonsFileHandler):
         encoding = None if self.encoding == "locale" else self.encoding
         return io.open(self.baseFilename, "a", encoding=encoding, errors=self.errors)
 
+    def _make_codec(self) -> Codec:
+        return Codec(self.encoding or "locale", self.errors)
+
     def _new_stream(self) -> LogStream:
-        self._codec = Codec(self.encoding or "locale", self.errors)
+        self._codec = self._make_codec()
         options = self._options()
         is_start, self._starting_pid = self._starting_pid == os.getpid(), 0
         if is_start and self.mode[0] == "x":
@@ -218,6 +221,8 @@ class EngineHandler(PythonsFileHandler):
                 value.closed = False
             if self._ready:
                 self._look()
+                if value is None:
+                    self._codec = self._make_codec()
             if old is not None and old is not value:
                 old.close()
         finally:
@@ -258,6 +263,11 @@ class EngineHandler(PythonsFileHandler):
 
     def _changed(self, name: str) -> None:
         """An attribute that matters was set: the engine takes the settings of whoever comes last."""
+        if name in ("encoding", "errors"):
+            # As with Python's, for the next time the file is opened.
+            if self._stream is None:
+                self._codec = self._make_codec()
+            return
         self._look()
         options = self._options()
         if self._stream is not None and options != self.__dict__.get("_in_force"):

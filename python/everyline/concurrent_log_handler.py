@@ -44,6 +44,8 @@ class _Concurrent(Rotating):
     # `do_write`, or the lock hooks, are replaced.
     _writes = False
     _locks = False
+    use_gzip = False
+    unicode_error_policy = "ignore"
 
     def _set_up(
         self,
@@ -145,11 +147,9 @@ class _Concurrent(Rotating):
     def _open(self) -> Any:
         return self.do_open() if is_in_step(self.baseFilename) else self._new_stream()
 
-    def _new_stream(self) -> LogStream:
-        stream = super()._new_stream()
+    def _make_codec(self) -> Codec:
         # What cannot be encoded is written by the policy.
-        self._codec = Codec(self.encoding or "locale", self.errors or self.unicode_error_policy)
-        return stream
+        return Codec(self.encoding or "locale", self.errors or self.unicode_error_policy)
 
     def _attached(self, stream: LogStream) -> None:
         # Best effort, as with the package; a rotation hands owner and mode on.
@@ -239,7 +239,6 @@ class ConcurrentRotatingFileHandler(_Concurrent, RotatingFileHandler):
         errors: str | None = None,
         **engine: Any,
     ) -> None:
-        self.use_gzip = False
         RotatingFileHandler.__init__(
             self, filename, mode, maxBytes, backupCount, encoding, True, errors, **engine
         )
@@ -292,7 +291,6 @@ class ConcurrentTimedRotatingFileHandler(_Concurrent, TimedRotatingFileHandler):
         debug: bool = False,
         **engine: Any,
     ) -> None:
-        self.use_gzip = False
         self.maxBytes = maxBytes
         TimedRotatingFileHandler.__init__(
             self, filename, when, interval, backupCount, encoding, True, utc, atTime, errors, **engine

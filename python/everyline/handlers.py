@@ -15,7 +15,12 @@ from typing import Any
 
 from everyline import _archives
 from everyline._bends import WATCHED
-from everyline._engine_handler import EngineHandler, engine_options, text_encoding
+from everyline._engine_handler import (
+    EngineHandler,
+    PythonsFileHandler,
+    engine_options,
+    text_encoding,
+)
 from everyline._rotating import Rotating
 from everyline._stream import LogStream
 from everyline._timed import ByTime, unit, units_of
@@ -46,6 +51,10 @@ class FileHandler(EngineHandler):
         overflow_bytes: int | None = None,
         journal_dir: str | os.PathLike[str] | None = None,
     ) -> None:
+        if not isinstance(self, EngineHandler):
+            # After `install()`, a handler of Python's that names its base.
+            PythonsFileHandler.__init__(self, filename, mode, encoding, delay, errors)
+            return
         encoding = text_encoding(encoding)
         engine = engine_options(commit, fsync, full, wait, ring_bytes, overflow_bytes, journal_dir)
         EngineHandler.__init__(self, filename, mode, encoding, delay, errors, engine)
