@@ -105,6 +105,7 @@ class EngineHandler(PythonsFileHandler):
 
     def _start(self) -> None:
         """The end of every constructor."""
+        self._codec = self._make_codec()
         self._look()
         self._ready = True
         # A bad option is an error of whoever makes the handler, not of the first record.

@@ -217,6 +217,8 @@ class ConcurrentRotatingFileHandler(_Concurrent, RotatingFileHandler):
     `keep_file_open` are taken and mean nothing. Errors are those of `everyline.FileHandler`.
     """
 
+    _watched = RotatingFileHandler._watched | {"use_gzip"}
+
     def __init__(
         self,
         filename: str | os.PathLike[str],
@@ -264,6 +266,8 @@ class ConcurrentTimedRotatingFileHandler(_Concurrent, TimedRotatingFileHandler):
     `when` to `errors` are Python's, the rest as with `ConcurrentRotatingFileHandler`; `mode` is taken and means
     nothing. `finalize_handler_configuration` is called before anything is opened.
     """
+
+    _watched = TimedRotatingFileHandler._watched | {"use_gzip", "maxBytes"}
 
     def __init__(
         self,
