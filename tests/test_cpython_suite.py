@@ -24,7 +24,9 @@ suite = pytest.importorskip("test.test_logging")
 CHANGED: dict[str, str] = {}
 if sys.version_info < (3, 12, 6):
     # `test_should_not_rollover` and `test_should_rollover` of 3.13 stand below, in our words.
-    CHANGED["test_should_rollover"] = "expects that an empty file is rotated; since 3.12.6 it is not (gh-116263)"
+    CHANGED["test_should_rollover"] = (
+        "expects that an empty file is rotated; since 3.12.6 it is not (gh-116263)"
+    )
 
 # Tests that write through one of our handlers, with the records that must have gone through the engine.
 THROUGH_THE_ENGINE = {

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import everyline
-import pytest
 from oracle import FORMAT, record
 
 

@@ -95,7 +95,8 @@ def test_file_config(log: Path, installed: None) -> None:
     text = (
         "[loggers]\nkeys=root\n[handlers]\nkeys=file,plain\n[formatters]\nkeys=line\n"
         "[logger_root]\nlevel=INFO\nhandlers=file,plain\n[formatter_line]\nformat=%(message)s\n"
-        f"[handler_file]\nclass=handlers.RotatingFileHandler\nformatter=line\nargs=({str(log)!r}, 'a', 20, 3)\n"
+        "[handler_file]\nclass=handlers.RotatingFileHandler\nformatter=line\n"
+        f"args=({str(log)!r}, 'a', 20, 3)\n"
         f"[handler_plain]\nclass=FileHandler\nformatter=line\nargs=({str(log) + '.plain'!r},)\n"
     )
     root = logging.getLogger()

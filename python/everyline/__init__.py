@@ -1,7 +1,7 @@
 """Many processes, one rotating log file, every line.
 
-`RotatingFileHandler`, `TimedRotatingFileHandler`, `WatchedFileHandler` and `FileHandler` take the place of the
-standard library's and may be used by any number of processes on one file; `install()` puts them there.
+`RotatingFileHandler`, `TimedRotatingFileHandler`, `WatchedFileHandler` and `FileHandler` take the place of
+the standard library's and may be used by any number of processes on one file; `install()` puts them there.
 `status`, `recover`, `reopen` and `clean` look after a log from outside.
 """
 

@@ -71,9 +71,7 @@ def treat_abandoned(handler: Rotating, appender: Appender) -> None:
         return
 
 
-def treat(
-    handler: Rotating, appender: Appender, record: logging.LogRecord | None, age_s: float = 0
-) -> bool:
+def treat(handler: Rotating, appender: Appender, record: logging.LogRecord | None, age_s: float = 0) -> bool:
     """Brings staged files to their names: those that wait now, in a log call some of them.
 
     Not those that are cut meanwhile: a rotator that logs could go on for ever. False: there is more to do, by
@@ -171,7 +169,7 @@ def stands(name: str, endings: tuple[str, ...]) -> bool:
 
 
 def shift(count: int, name: Callable[[int], str], endings: tuple[str, ...] = ("",)) -> None:
-    """Moves numbered archives up, to the first gap, so that `name(1)` is free. If there is none, the oldest goes.
+    """Moves numbered archives up to the first gap, so that `name(1)` is free. No gap: the oldest goes.
 
     `endings`: what may follow the name of an archive.
     """
@@ -197,20 +195,24 @@ def _report(handler: Rotating, record: logging.LogRecord | None) -> None:
 
 
 def next_name(name: Callable[[int], str], endings: tuple[str, ...] = ("",)) -> str:
-    """The one of `name(0)`, `name(1)`, ... after the highest that is taken, for retention takes the lowest first."""
+    """The one of `name(0)`, `name(1)`, ... after the highest that is taken: retention takes the lowest first."""
     folder, first = os.path.split(name(0))
     highest = 0 if stands(name(0), endings) else -1
     for other in os.listdir(folder):
         if other[0] != first[0]:
             continue
         for number in map(int, set(re.findall(r"\d{1,6}", other))):
-            if number > highest and stands(name(number), endings) and other.startswith(os.path.basename(name(number))):
+            if (
+                number > highest
+                and stands(name(number), endings)
+                and other.startswith(os.path.basename(name(number)))
+            ):
                 highest = number
     return free_name(lambda clash: name(highest + 1 + clash), endings)
 
 
 def remembering(name: Callable[[int], str]) -> Callable[[int], str]:
-    """`name`, asked once for each number: a namer is the application's code and not called under the lease."""
+    """`name`, asked once for each number: a namer is the application's, and not called under the lease."""
     known: dict[int, str] = {}
 
     def remembered(number: int) -> str:
@@ -230,5 +232,3 @@ def start_of_period(rollover_at: float, interval: float, now: float, utc: bool) 
     # The period was taken off as if every day had 24 hours.
     correction = 3600 * (time.localtime(now).tm_isdst - then.tm_isdst)
     return time.localtime(start + correction) if correction else then
-
-

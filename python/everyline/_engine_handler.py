@@ -80,7 +80,9 @@ class EngineHandler(PythonsFileHandler):
         engine: dict[str, Any],
     ) -> None:
         if mode.rstrip("t+") not in ("a", "w", "x"):
-            raise ValueError(f"mode: {mode!r} cannot be used for a log that is shared; expected 'a', 'w' or 'x'")
+            raise ValueError(
+                f"mode: {mode!r} cannot be used for a log that is shared; expected 'a', 'w' or 'x'"
+            )
         # Python would find a wrong name when it opens the file, which with `delay` is at the first record.
         self._codec = Codec(encoding or "locale", errors)
         self._engine = engine
@@ -136,7 +138,7 @@ class EngineHandler(PythonsFileHandler):
         if not is_in_step(self.baseFilename):
             return self._new_stream()
         encoding = None if self.encoding == "locale" else self.encoding
-        return io.open(self.baseFilename, "a", encoding=encoding, errors=self.errors)
+        return open(self.baseFilename, "a", encoding=encoding, errors=self.errors)
 
     def _make_codec(self) -> Codec:
         return Codec(self.encoding or "locale", self.errors)
@@ -183,13 +185,13 @@ class EngineHandler(PythonsFileHandler):
             names = [name for name in now if before.get(name) != now[name]]
             change = "; ".join(f"{name} was {before.get(name)} and is now {now[name]}" for name in names)
             warnings.warn(
-                f"{self.baseFilename}: another process that is alive uses this log with other settings. Those "
-                f"of the process that came last are in force: {change}. Give all processes the same.",
+                f"{self.baseFilename}: another process that is alive uses this log with other settings. "
+                f"Those of the process that came last are in force: {change}. Give all processes the same.",
                 RuntimeWarning,
                 stacklevel=4,
             )
 
-    @property  # type: ignore[override]
+    @property
     def stream(self) -> Any:
         """The log as this process has it open; None before the first record, if delayed, and after `close`.
 
@@ -406,9 +408,7 @@ class EngineHandler(PythonsFileHandler):
         stream = self._stream
         if self._opens and stream is not None:
             seen = stream.appender.glance()
-            if seen is not None and (
-                seen[0] != self._opened_epoch or not os.path.lexists(self.baseFilename)
-            ):
+            if seen is not None and (seen[0] != self._opened_epoch or not os.path.lexists(self.baseFilename)):
                 self._guarded(record, self._call_open)
 
     def _after_append(self, record: logging.LogRecord) -> None:

@@ -40,6 +40,7 @@ class ByTime(Rotating):
     interval: int
     utc: bool
     atTime: datetime.time | None
+    dayOfWeek: int
     suffix: str
     extMatch: re.Pattern[str]
     _watched = WATCHED | {"backupCount", "when", "interval", "utc", "atTime", "dayOfWeek"}
@@ -153,8 +154,8 @@ class ByTime(Rotating):
             whole = name[len(base) + 1 :]
             if self.extMatch.fullmatch(whole):
                 return whole, 0
-            stamp, _, clash = whole.rpartition(".")
-            return (stamp, int(clash)) if clash.isdigit() and self.extMatch.fullmatch(stamp) else None
+            stamp, _, counter = whole.rpartition(".")
+            return (stamp, int(counter)) if counter.isdigit() and self.extMatch.fullmatch(stamp) else None
         at = 0
         while (match := self.extMatch.search(name, at)) is not None:
             default = f"{self.baseFilename}.{match[0]}"
@@ -218,7 +219,7 @@ def units_of(interval: float) -> float:
     if not isinstance(interval, (int, float)):
         raise TypeError(f"interval: {interval!r} is not a number")
     if not 1 <= interval < 1 << 31:
-        raise ValueError(f"interval: {interval} is not from 1 to {(1 << 31) - 1}; it would rotate at every record")
+        raise ValueError(
+            f"interval: {interval} is not from 1 to {(1 << 31) - 1}; it would rotate at every record"
+        )
     return interval
-
-

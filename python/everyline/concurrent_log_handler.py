@@ -1,8 +1,8 @@
 """The two handlers of the package concurrent-log-handler, with its arguments and hooks, over the engine.
 
-Change `from concurrent_log_handler import ...` to `from everyline.concurrent_log_handler import ...` and leave
-the rest. There is no lock file and no lock around a record. What that package does to logs is not copied:
-nothing is emptied with `backupCount=0`, a `rotator` is called, and a record's length counts before it is
+Change `from concurrent_log_handler import ...` to `from everyline.concurrent_log_handler import ...` and
+leave the rest. There is no lock file and no lock around a record. What that package does to logs is not
+copied: nothing is emptied with `backupCount=0`, a `rotator` is called, and a record's length counts before it is
 written. `docs/python.md` lists the arguments that mean nothing here.
 """
 
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import datetime
 import gzip
-import io
 import logging
 import logging.handlers
 import os
@@ -118,7 +117,7 @@ class _Concurrent(Rotating):
     def atomic_open(self, file_path: str) -> Any:
         """Opens a file to append."""
         encoding = None if self.encoding == "locale" else self.encoding
-        return io.open(file_path, "a", encoding=encoding, newline=self.newline, errors=self.errors)
+        return open(file_path, "a", encoding=encoding, newline=self.newline, errors=self.errors)
 
     def do_gzip(self, input_filename: str) -> None:
         """Compresses an archive and removes it. Killed at any moment, it leaves one of the two whole."""
@@ -259,12 +258,12 @@ class ConcurrentRotatingFileHandler(_Concurrent, RotatingFileHandler):
         self._start()
 
 
-class ConcurrentTimedRotatingFileHandler(_Concurrent, TimedRotatingFileHandler):
+class ConcurrentTimedRotatingFileHandler(_Concurrent, TimedRotatingFileHandler):  # type: ignore[misc]
     """`concurrent_log_handler.ConcurrentTimedRotatingFileHandler`, for any number of processes on one file.
 
     With `maxBytes` it rotates by size, too; an archive whose dated name is taken gets `.1`, `.2` and so on.
-    `when` to `errors` are Python's, the rest as with `ConcurrentRotatingFileHandler`; `mode` is taken and means
-    nothing. `finalize_handler_configuration` is called before anything is opened.
+    `when` to `errors` are Python's, the rest as with `ConcurrentRotatingFileHandler`; `mode` is taken and
+    means nothing. `finalize_handler_configuration` is called before anything is opened.
     """
 
     _watched = TimedRotatingFileHandler._watched | {"use_gzip", "maxBytes"}

@@ -216,13 +216,13 @@ class RotatingFileHandler(Rotating, logging.handlers.RotatingFileHandler):
         return f"{self.baseFilename}.1"
 
 
-class TimedRotatingFileHandler(ByTime, logging.handlers.TimedRotatingFileHandler):
+class TimedRotatingFileHandler(ByTime, logging.handlers.TimedRotatingFileHandler):  # type: ignore[misc]
     """`logging.handlers.TimedRotatingFileHandler` for any number of processes on one file.
 
     An archive is named after the time its period began. The newest `backupCount` archives are kept, or
     all if it is 0. All of Python's hooks are honoured. The arguments after `errors` are the engine's;
-    `docs/python.md` describes them. An `interval` below 1 or a `when` that is not known is a ValueError; other
-    errors are those of `FileHandler`.
+    `docs/python.md` describes them. An `interval` below 1 or a `when` that is not known is a ValueError;
+    other errors are those of `FileHandler`.
     """
 
     def __init__(

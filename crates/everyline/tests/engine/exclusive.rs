@@ -129,10 +129,8 @@ fn other_threads_publish_while_a_step_runs_and_lose_nothing() {
     names.push(dir.log());
     let text: String = names.iter().map(|p| fs::read_to_string(p).unwrap()).collect();
     for t in 0..3 {
-        let found: Vec<usize> = text
-            .lines()
-            .filter_map(|line| line.strip_prefix(&format!("{t} ")).map(|n| n.parse().unwrap()))
-            .collect();
+        let found: Vec<usize> =
+            text.lines().filter_map(|line| line.strip_prefix(&format!("{t} ")).map(|n| n.parse().unwrap())).collect();
         assert_eq!(found, (0..2000).collect::<Vec<_>>(), "thread {t}");
     }
 }
