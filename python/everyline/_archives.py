@@ -195,7 +195,7 @@ def _report(handler: Rotating, record: logging.LogRecord | None) -> None:
 
 
 def next_name(name: Callable[[int], str], endings: tuple[str, ...] = ("",)) -> str:
-    """The one of `name(0)`, `name(1)`, ... after the highest that is taken: retention takes the lowest first."""
+    """The one of `name(0)`, `name(1)`, ... after the highest taken: retention takes the lowest first."""
     folder, first = os.path.split(name(0))
     highest = 0 if stands(name(0), endings) else -1
     for other in os.listdir(folder):

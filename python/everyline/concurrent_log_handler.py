@@ -2,8 +2,8 @@
 
 Change `from concurrent_log_handler import ...` to `from everyline.concurrent_log_handler import ...` and
 leave the rest. There is no lock file and no lock around a record. What that package does to logs is not
-copied: nothing is emptied with `backupCount=0`, a `rotator` is called, and a record's length counts before it is
-written. `docs/python.md` lists the arguments that mean nothing here.
+copied: nothing is emptied with `backupCount=0`, a `rotator` is called, and a record's length counts before
+it is written. `docs/python.md` lists the arguments that mean nothing here.
 """
 
 from __future__ import annotations
