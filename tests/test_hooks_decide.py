@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import sys
 import threading
 import time
@@ -285,6 +286,58 @@ print(len(Mine.children))
     found = "".join(texts(log).values()).splitlines()
     for writer, count in {"main": 60, **{f"child{n}": 4 for n in range(children)}}.items():
         assert sorted(int(s.split()[1]) for s in found if s.split()[0] == writer) == list(range(count))
+
+
+def test_a_journal_that_is_deleted_under_way(log: Path) -> None:
+    handler = WhenTold(log, maxBytes=5, backupCount=9)
+    handler.setFormatter(FORMAT)
+    emit(handler, "a")
+    shutil.rmtree(log.with_name(".app.log.everyline"))
+    emit(handler, "cut 1", "b")
+    # The journal is looked for every 100 ms.
+    time.sleep(0.2)
+    emit(handler, "c", "cut 2", "d")
+    handler.close()
+    lines = "".join(contents(log).values()).splitlines()
+    assert lines == ["a", "cut 1", "b", "c", "cut 2", "d"] and log.read_text() == "cut 2\nd\n"
+
+
+def test_without_a_journal_nothing_is_rotated_and_everything_written(log: Path) -> None:
+    with pytest.warns(RuntimeWarning, match="there is no journal"):
+        handler = WhenTold(log, maxBytes=5, backupCount=9, journal_dir="/sys")
+    handler.setFormatter(FORMAT)
+    emit(handler, "a", "cut 1", "b")
+    with pytest.raises(everyline.Error):
+        handler.doRollover()
+    handler.close()
+    assert contents(log) == {"app.log": "a\ncut 1\nb\n"}
+
+
+def test_a_child_may_rotate_before_it_logs(log: Path) -> None:
+    script = """
+import os, sys, everyline
+from oracle import FORMAT, record
+
+class Mine(everyline.RotatingFileHandler):
+    def doRollover(self):
+        self.stream.close()
+        os.rename(self.baseFilename, self.baseFilename + ".mine")
+        self.stream = self._open()
+
+handler = Mine(sys.argv[1], maxBytes=1000, backupCount=3)
+handler.setFormatter(FORMAT)
+handler.emit(record("parent"))
+pid = os.fork()
+if pid == 0:
+    handler.doRollover()
+    handler.emit(record("child"))
+    handler.close()
+    os._exit(0)
+assert os.waitpid(pid, 0)[1] == 0
+handler.close()
+"""
+    run(script, log)
+    assert texts(log) == {"app.log.mine": "parent\n", "app.log": "child\n"}
 
 
 def test_times_that_the_engine_has_no_rule_for(log: Path) -> None:

@@ -78,7 +78,7 @@ class Rotating(EngineHandler):
             self._roll()
             return
         stream = self._attach()
-        if self._decides:
+        if self._decides and stream.appender.glance() is not None:
             self._in_step(self._roll)
         elif self._rotation():
             stream.appender.rotate()

@@ -93,8 +93,9 @@ impl Appender {
     }
 
     /// Epoch of the live file, rotations, and the next rotation by time (0: none); None without a journal.
-    fn glance(&self) -> Option<(u64, u64, u64)> {
-        self.inner.glance().map(|seen| (seen.epoch, seen.rotations, seen.rollover_at))
+    fn glance(&self, py: Python<'_>) -> Option<(u64, u64, u64)> {
+        // It may have to attach, in a forked child.
+        py.detach(|| self.inner.glance()).map(|seen| (seen.epoch, seen.rotations, seen.rollover_at))
     }
 
     /// Sets when the next rotation by time is due, for all processes.

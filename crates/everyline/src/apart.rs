@@ -101,9 +101,9 @@ impl Appender {
         Ok(self.engine_for("rotate")?.try_exclusive(act).ok())
     }
 
-    /// The state of the live file; `None` without a journal.
+    /// The state of the live file; attaches. `None` without a journal.
     pub fn glance(&self) -> Option<Glance> {
-        let engine = self.engine()?;
+        let engine = self.attached().ok().flatten()?;
         let control = engine.env.control();
         Some(Glance {
             epoch: control.file.epoch.load(Ordering::Acquire),

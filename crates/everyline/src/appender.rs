@@ -395,10 +395,14 @@ impl Appender {
 
     /// The engine; attaches. `None` without a journal.
     pub(crate) fn attached(&self) -> Result<Option<Arc<Engine>>> {
-        Ok(match self.target()? {
-            Target::Engine(engine) => Some(engine),
-            Target::Plain => None,
-        })
+        for _ in 0..MOVES {
+            match self.target()? {
+                Target::Plain => return Ok(None),
+                Target::Engine(engine) if !engine.env.is_lost() => return Ok(Some(engine)),
+                Target::Engine(engine) => self.leave(&engine),
+            }
+        }
+        Err(self.unsettled("attach to"))
     }
 
     fn target(&self) -> Result<Target> {

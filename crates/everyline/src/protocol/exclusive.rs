@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use super::commit::{Committer, Effort, Looked, load_id};
 use super::env::Env;
 use super::lease::Word;
-use super::trouble::Failure;
+use super::trouble::{Failure, Operation};
 use crate::protocol::dirty::Slots;
 
 /// What is published by others is written for at most so many batches' spells before the step goes on without more.
@@ -49,6 +49,10 @@ impl<E: Env> Committer<E> {
 
     /// Everything into the file, and nothing known of the path that a successor could rely on.
     fn settle(&mut self, env: &E) -> Result<(), Failure> {
+        // Names are not to be changed under a journal that others use no more.
+        if !env.journal_is_current() {
+            return Err(Failure { operation: Operation::Open, errno: libc::ESTALE });
+        }
         for _ in 0..SPELLS {
             if self.work(env, Effort::Drain)? {
                 break;
