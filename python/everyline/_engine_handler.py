@@ -140,8 +140,11 @@ class EngineHandler(PythonsFileHandler):
         encoding = None if self.encoding == "locale" else self.encoding
         return open(self.baseFilename, "a", encoding=encoding, errors=self.errors)
 
-    def _make_codec(self) -> Codec:
-        return Codec(self.encoding or "locale", self.errors)
+    def _make_codec(self, otherwise: str | None = None) -> Codec:
+        """For `encoding` and `errors` as they are now. `otherwise`: `errors` where there are none."""
+        wanted = (self.encoding or "locale", self.errors or otherwise)
+        # Not made again without need: at the end of the interpreter nothing can be imported any more.
+        return self._codec if self._codec.wanted == wanted else Codec(*wanted)
 
     def _new_stream(self) -> LogStream:
         self._codec = self._make_codec()

@@ -21,6 +21,7 @@ class Codec:
 
     def __init__(self, encoding: str, errors: str | None) -> None:
         """Raises LookupError for a name that is not known."""
+        self.wanted = (encoding, errors)
         self.encoding = _locale_encoding() if encoding == "locale" else encoding
         self.errors = errors or "strict"
         codecs.lookup_error(self.errors)

@@ -146,9 +146,9 @@ class _Concurrent(Rotating):
     def _open(self) -> Any:
         return self.do_open() if is_in_step(self.baseFilename) else self._new_stream()
 
-    def _make_codec(self) -> Codec:
+    def _make_codec(self, otherwise: str | None = None) -> Codec:
         # What cannot be encoded is written by the policy.
-        return Codec(self.encoding or "locale", self.errors or self.unicode_error_policy)
+        return super()._make_codec(otherwise or self.unicode_error_policy)
 
     def _attached(self, stream: LogStream) -> None:
         # Best effort, as with the package; a rotation hands owner and mode on.
