@@ -1,7 +1,7 @@
 //! A process dies at every point of a script, and whoever recovers it dies at every point of the recovery.
 
 use super::super::sim::Plan;
-use super::harness::{Act, LONG, Recovery, Run, SHORT, dated, numbered, stride};
+use super::harness::{Act, LONG, Recovery, Run, SHORT, STEPS, by_steps, dated, numbered, stride};
 use super::oracle::{Rules, audit};
 use crate::protocol::env::Settings;
 
@@ -35,6 +35,11 @@ fn death_at_every_point_numbered() {
 #[test]
 fn death_at_every_point_dated() {
     every_point("dated", &dated(), LONG);
+}
+
+#[test]
+fn death_at_every_point_of_steps_of_the_applications() {
+    every_point("steps", &by_steps(), STEPS);
 }
 
 /// Pairs of points; the first one shifted by the way of recovery.
