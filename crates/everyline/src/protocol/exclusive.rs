@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering;
 use super::commit::{Committer, Effort, Looked, load_id};
 use super::env::Env;
 use super::lease::Word;
+use super::live::PATH_CHECK_MS;
 use super::trouble::{Failure, Operation};
 use crate::protocol::dirty::Slots;
 
@@ -58,11 +59,10 @@ impl<E: Env> Committer<E> {
                 break;
             }
         }
-        let trouble = &env.control().trouble;
         // A look at the file now: what is in it has been seen at its path, so if the step deletes it nobody rescues it.
-        trouble.path_seen_ms.store(0, Ordering::Relaxed);
+        look_at_path_next(env);
         self.check_file(env)?;
-        trouble.path_seen_ms.store(0, Ordering::Relaxed);
+        look_at_path_next(env);
         Ok(())
     }
 
@@ -70,10 +70,10 @@ impl<E: Env> Committer<E> {
     fn look_anew(&mut self, env: &E, held: Word) {
         let control = env.control();
         let before = load_id(&control.file.id);
-        control.trouble.path_seen_ms.store(0, Ordering::Relaxed);
+        look_at_path_next(env);
         if let Err(failure) = self.check_file(env) {
             // Nothing is written by anybody before a look at the path has succeeded.
-            control.trouble.path_seen_ms.store(0, Ordering::Relaxed);
+            look_at_path_next(env);
             self.open = None;
             self.give_up(env, held, &failure);
             return;
@@ -86,4 +86,10 @@ impl<E: Env> Committer<E> {
         // Whoever published meanwhile has left in the belief that this process looks again (I2): the caller does.
         control.lease.release(held, &control.dirty);
     }
+}
+
+/// Whoever is the next to write looks at the path first.
+fn look_at_path_next<E: Env>(env: &E) {
+    let long_ago = env.coarse_ms().wrapping_sub(PATH_CHECK_MS);
+    env.control().trouble.path_seen_ms.store(long_ago, Ordering::Relaxed);
 }

@@ -42,6 +42,24 @@ fn death_at_every_point_of_steps_of_the_applications() {
     every_point("steps", &by_steps(), STEPS);
 }
 
+/// Somebody who has the old file open comes before the few ms are over in which nobody looks at the path.
+#[test]
+fn a_successor_within_the_same_instant_looks_at_the_path() {
+    for point in 0..points(&by_steps(), STEPS) {
+        let plan = Plan { crash_at: Some(point), ..Plan::default() };
+        let mut run = Run::new(by_steps(), plan, Recovery::Other, None);
+        for act in STEPS {
+            let (slot, done) = run.act_without_recovery(*act);
+            if !done {
+                run.act(Act::Log((slot + 1) % 3, 5));
+                assert!(run.look((slot + 1) % 3, true));
+            }
+        }
+        run.finish();
+        assert_eq!(audit(&run.world, Rules::default()), Ok(()), "death at point {point}");
+    }
+}
+
 /// Pairs of points; the first one shifted by the way of recovery.
 fn every_pair(name: &str, settings: &Settings) {
     let stride = stride();
