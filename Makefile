@@ -19,7 +19,7 @@ PACKAGE_READY := $(VENV)/.package-installed
 RUST_SOURCES := Cargo.toml $(wildcard Cargo.lock) \
 	$(shell find crates/everyline crates/everyline-python -name target -prune -o \
 	\( -name '*.rs' -o -name Cargo.toml \) -print 2>/dev/null)
-PYTHON_SOURCES := pyproject.toml $(shell find python -name '*.py' -o -name '*.pyi' 2>/dev/null)
+PYTHON_SOURCES := pyproject.toml $(shell find python -name '*.py' -o -name '*.pyi' -o -name '*.pth' 2>/dev/null)
 TORTURE := $(wildcard crates/everyline-torture)
 
 # Civil time is compared with CPython 3.13, if there is one: on the PATH, or kept by pyenv.

@@ -203,13 +203,14 @@ def test_pickle_of_a_subclass_with_arguments_of_its_own(log: Path) -> None:
     assert log.read_text() == "LOUD\n"
 
 
-def test_pickle_keeps_the_name_and_refuses_still(log: Path) -> None:
-    handler = everyline.RotatingFileHandler(log, delay=True)
+def test_pickle_keeps_the_name_and_what_was_set(log: Path) -> None:
+    handler = everyline.RotatingFileHandler(log, delay=True, maxBytes=10, backupCount=2)
     handler.name = "mine"
+    handler.namer = os.path.normcase
     twin = pickle.loads(pickle.dumps(handler))
-    assert twin.name == "mine"
-    with pytest.raises(everyline.NotSupported):
-        twin.namer = str
+    assert twin.name == "mine" and twin.namer is os.path.normcase
+    twin.maxBytes = 1000
+    assert handler.maxBytes == 10
     handler.name = twin.name = None
 
 
@@ -231,12 +232,6 @@ def test_a_handler_with_mode_w_never_empties_the_log_where_it_is_sent(log: Path)
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("maxBytes", -1),
-        ("maxBytes", 1 << 63),
-        ("maxBytes", float("nan")),
-        ("backupCount", -1),
-        ("backupCount", 100_000),
-        ("backupCount", 2.5),
         ("commit", "later"),
         ("fsync", "sometimes"),
         ("fsync", "level:256"),
@@ -253,7 +248,6 @@ def test_a_handler_with_mode_w_never_empties_the_log_where_it_is_sent(log: Path)
         ("ring_bytes", 1 << 40),
         ("overflow_bytes", 1),
         ("mode", "rb"),
-        ("mode", "x"),
         ("mode", ""),
     ],
 )
@@ -261,8 +255,7 @@ def test_options_that_cannot_be(log: Path, name: str, value: Any, delay: bool) -
     arguments: dict[str, Any] = {"backupCount": 1, "maxBytes": 1000, "delay": delay, name: value}
     if name == "mode":
         arguments["maxBytes"] = 0
-    keep_name = {"backupCount": "backupCount|keep"}.get(name, name)
-    with pytest.raises(ValueError, match=rf"^({keep_name}):"):
+    with pytest.raises(ValueError, match=rf"^{name}:"):
         everyline.RotatingFileHandler(log, **arguments)
     assert os.listdir(log.parent) == []
 
@@ -277,9 +270,8 @@ def test_options_that_cannot_be(log: Path, name: str, value: Any, delay: bool) -
         ({"when": "W00"}, r"You must specify a day for weekly rollover from 0 to 6 \(0 is Monday\): W00"),
         ({"when": "W7"}, "Invalid day specified for weekly rollover: W7"),
         ({"interval": 0}, "interval: 0 is not from 1 to"),
-        ({"interval": -2}, "interval: -2 is out of range"),
+        ({"interval": -2}, "interval: -2 is not from 1 to"),
         ({"interval": 1 << 31}, "interval: 2147483648 is not from 1 to"),
-        ({"backupCount": -1}, "backupCount: -1"),
     ],
 )
 def test_times_that_cannot_be(log: Path, arguments: dict[str, Any], message: str, delay: bool) -> None:
@@ -288,7 +280,7 @@ def test_times_that_cannot_be(log: Path, arguments: dict[str, Any], message: str
     assert os.listdir(log.parent) == []
 
 
-@pytest.mark.parametrize("arguments", [{"interval": 1.5}, {"interval": "2"}])
+@pytest.mark.parametrize("arguments", [{"interval": "2"}, {"interval": None}, {"backupCount": "2"}])
 def test_types_that_cannot_be(log: Path, arguments: dict[str, Any]) -> None:
     with pytest.raises(TypeError):
         everyline.TimedRotatingFileHandler(log, **arguments)
@@ -302,10 +294,21 @@ def test_encodings_that_cannot_be(log: Path, arguments: dict[str, Any], delay: b
     assert os.listdir(log.parent) == []
 
 
-def test_a_limit_that_cannot_be_leaves_a_handler_as_it_was(log: Path) -> None:
+@pytest.mark.parametrize(
+    ("limit", "backups"), [(-5, 2), (float("nan"), 2), (1 << 63, 2), (10, -1), (10, 0), (0, 5)]
+)
+def test_limits_that_mean_never(log: Path, limit: float, backups: int) -> None:
+    handler = everyline.RotatingFileHandler(log, maxBytes=limit, backupCount=backups)  # type: ignore[arg-type]
+    for number in range(5):
+        handler.emit(record(f"number {number}"))
+    handler.close()
+    assert contents(log) == {"app.log": "".join(f"number {n}\n" for n in range(5))}
+
+
+def test_an_attribute_that_cannot_be_leaves_a_handler_as_it_was(log: Path) -> None:
     handler = everyline.RotatingFileHandler(log, maxBytes=100, backupCount=1)
-    with pytest.raises(ValueError, match="maxBytes"):
-        handler.maxBytes = -5
+    with pytest.raises(TypeError):
+        handler.maxBytes = "much"  # type: ignore[assignment]
     assert handler.maxBytes == 100
     handler.emit(record("still here"))
     handler.close()

@@ -98,9 +98,8 @@ def test_the_empty_terminator(log: Path) -> None:
     assert log.read_text() == "ab"
 
 
-@pytest.mark.parametrize("mode", ["a", "w"])
-def test_close_and_then_a_record(log: Path, mode: str) -> None:
-    handler = everyline.RotatingFileHandler(log, mode=mode)
+def test_close_and_then_a_record(log: Path) -> None:
+    handler = everyline.RotatingFileHandler(log)
     handler.emit(record("one"))
     handler.close()
     assert handler.stream is None
@@ -110,6 +109,17 @@ def test_close_and_then_a_record(log: Path, mode: str) -> None:
     handler.close()
     assert log.read_text() == "one\ntwo\n"
     assert os.listdir(log.parent) == ["app.log"]
+
+
+def test_a_handler_that_empties_its_file_writes_no_more_after_close(log: Path) -> None:
+    # As Python's, since 3.10: it would have to empty the file again.
+    handler = everyline.RotatingFileHandler(log, mode="w")
+    handler.emit(record("one"))
+    handler.stream = None
+    handler.emit(record("two"))
+    handler.close()
+    handler.emit(record("three"))
+    assert log.read_text() == "one\ntwo\n" and handler.stream is None
 
 
 def test_delay(log: Path) -> None:

@@ -1,31 +1,39 @@
-"""What both handlers share: from a record to the engine, over close, fork, spawn and pickle.
+"""What all handlers share: from a record to the engine, over close, fork, spawn and pickle.
 
 Promises. Formatting is Python's: `format`, `emit`, `handleError`, filters and `terminator` may be
-replaced, on the class or on the object. A record is bytes before the engine sees it, so no other Python
-code runs while the engine holds anything. `emit` never raises; a failure goes to `handleError`. Not here:
-when and how the file is rotated, which is the engine's, and the arguments, which are the two classes'.
+replaced, on the class or on the object. A record is bytes before the engine sees it. `emit` never raises; a
+failure goes to `handleError` and costs no other record. Code of the application's that opens the file or
+rotates it runs as a step under the writer lease (`_step.py`), in which `stream` and `_open` are plain
+files, as that code expects. Not here: rotation (`_rotating.py`), and the arguments, which are the classes'.
 """
 
 from __future__ import annotations
 
 import io
 import logging
-import logging.handlers
 import os
-import stat
 import sys
 import time
 import warnings
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
-from everyline._guard import NotSupported, check_assignment, check_class
+from everyline._bends import OPENS, WATCHED, is_any_bent
 from everyline._native import Options
+from everyline._step import Step, here, is_in_step, is_treating
 from everyline._stream import Codec, LogStream
 from everyline._types import Counters, Status
+
+_T = TypeVar("_T")
+
+# Python's own, also after `install()` has put ours in its place.
+PythonsFileHandler = logging.FileHandler
 
 # A burst of drops, or of waits that reach their bound, comes to `handleError` once in so many seconds.
 # Nothing is lost from sight: the engine counts every drop and announces the count in the log.
 _REPORT_EVERY_S = 1.0
+# After a step that could not be had within `wait`, none is tried for so long.
+_STEP_PAUSE_S = 1.0
 
 _NOTHING_YET: Counters = {
     "records": 0,
@@ -37,14 +45,30 @@ _NOTHING_YET: Counters = {
     "is_degraded": False,
 }
 
+_MISSING = object()
 
-class EngineHandler(logging.handlers.BaseRotatingHandler):
+
+class EngineHandler(PythonsFileHandler):
     """Base of the handlers. Not meant to be instantiated."""
 
     # None: not attached. The only way to the engine.
     _stream: LogStream | None = None
-    # Attributes that take effect when they are set.
-    _live: frozenset[str] = frozenset({"backupCount"})
+    # Another stream that was put under the handler: records go there, as with Python's.
+    _foreign: Any = None
+    _step: Step | None = None
+    # The constructor is done.
+    _ready = False
+    _ended = False
+    # Asked by every log call: False, and the engine does it all.
+    _bent = False
+    # `_open` is replaced; Python decides about rotation; Python names or treats archives.
+    _opens = False
+    _decides = False
+    _names = False
+    _opened_epoch = -1
+    _pause_until = 0.0
+    # Attributes that are settings of the engine, or that say whose code runs.
+    _watched: frozenset[str] = WATCHED
 
     def __init__(
         self,
@@ -55,56 +79,101 @@ class EngineHandler(logging.handlers.BaseRotatingHandler):
         errors: str | None,
         engine: dict[str, Any],
     ) -> None:
-        check_class(type(self))
-        if mode.rstrip("t+") not in ("a", "w"):
-            raise ValueError(f"mode: {mode!r} cannot be used for a log that is shared; expected 'a' or 'w'")
+        if mode.rstrip("t+") not in ("a", "w", "x"):
+            raise ValueError(
+                f"mode: {mode!r} cannot be used for a log that is shared; expected 'a', 'w' or 'x'"
+            )
         # Python would find a wrong name when it opens the file, which with `delay` is at the first record.
         self._codec = Codec(encoding or "locale", errors)
         self._engine = engine
-        # Only the first start of this handler, in this process, may empty the file: not a start after
-        # `close`, nor one in a process that the handler came to by fork or pickle.
-        self._truncating_pid = os.getpid() if mode.startswith("w") else 0
+        # Only the first start of this handler, in this process, may empty or claim the file: not a start
+        # after `close`, nor one in a process that the handler came to by fork or pickle.
+        self._starting_pid = os.getpid() if mode[0] in "wx" else 0
         self._reported_at = -_REPORT_EVERY_S
         # Always delayed, so that Python never opens the file.
-        path = os.fsdecode(filename)
-        logging.handlers.BaseRotatingHandler.__init__(self, path, mode, encoding, delay=True, errors=errors)
-        self.__dict__["delay"] = delay
+        PythonsFileHandler.__init__(self, os.fsdecode(filename), mode, encoding, delay=True, errors=errors)
+        self.mode = mode
+        self.encoding = encoding
+        self.errors = errors
+        self.delay = delay
 
     def _rotation(self) -> dict[str, Any]:
         """The engine's options for rotation, as the attributes are now. The classes have theirs."""
-        raise NotImplementedError
+        return {}
 
     def _options(self, truncate: bool = False) -> Options:
-        return Options(**self._rotation(), **self._engine, truncate=truncate)
+        rotation = {} if self._decides else self._rotation()
+        return Options(**rotation, **self._engine, truncate=truncate)
 
     def _start(self) -> None:
         """The end of every constructor."""
+        self._codec = self._make_codec()
+        self._look()
+        self._ready = True
+        # A bad option is an error of whoever makes the handler, not of the first record.
+        self._options()
         if self.delay:
-            # A bad option is an error of whoever makes the handler, not of the first record.
-            self._options()
-        else:
-            self._warn_if_degraded(self._attach())
+            return
+        try:
+            self._warn(self._attach())
+        except BaseException:
+            self._set_stream(None)
+            raise
+
+    def _look(self) -> None:
+        """Finds anew whose code runs."""
+        state = self.__dict__
+        state["_opens"] = is_any_bent(self, OPENS)
+        state["_decides"] = self._opens
+        self._look_at_rotation()
+        state["_bent"] = self._decides or self._names or self._foreign is not None
+
+    def _look_at_rotation(self) -> None:
+        pass
 
     # To the engine
 
-    def _open(self) -> LogStream:  # type: ignore[override]
-        """What to assign to `stream`."""
-        options = self._options(truncate=self._truncating_pid == os.getpid())
-        stream = LogStream(self.baseFilename, options, self._codec, self.mode)
-        self._truncating_pid = 0
+    def _open(self) -> Any:
+        """What to assign to `stream`. In a step under the lease: the file itself, opened to append."""
+        if not is_in_step(self.baseFilename):
+            return self._new_stream()
+        encoding = None if self.encoding == "locale" else self.encoding
+        return open(self.baseFilename, "a", encoding=encoding, errors=self.errors)
+
+    def _make_codec(self, otherwise: str | None = None) -> Codec:
+        """For `encoding` and `errors` as they are now. `otherwise`: `errors` where there are none."""
+        wanted = (self.encoding or "locale", self.errors or otherwise)
+        # Not made again without need: at the end of the interpreter nothing can be imported any more.
+        return self._codec if self._codec.wanted == wanted else Codec(*wanted)
+
+    def _new_stream(self) -> LogStream:
+        self._codec = self._make_codec()
+        options = self._options()
+        is_start, self._starting_pid = self._starting_pid == os.getpid(), 0
+        if is_start and self.mode[0] == "x":
+            os.close(os.open(self.baseFilename, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o666))
+        truncating = self._options(truncate=True) if is_start and self.mode[0] == "w" else options
+        stream = LogStream(self.baseFilename, truncating, self._codec, self.mode)
+        self.__dict__["_in_force"] = options
         return stream
 
     def _attach(self) -> LogStream:
         # `emit` may be called without the lock, by tests and by other handlers.
         self.acquire()
         try:
-            if self._stream is None:
-                self._stream = self._open()
-            return self._stream
+            stream = self._stream
+            if stream is None:
+                self._stream = stream = self._new_stream()
+                self._attached(stream)
+            return stream
         finally:
             self.release()
 
-    def _warn_if_degraded(self, stream: LogStream) -> None:
+    def _attached(self, stream: LogStream) -> None:
+        if self._opens:
+            self._call_open()
+
+    def _warn(self, stream: LogStream) -> None:
         reason = stream.appender.degraded
         if reason is not None:
             warnings.warn(
@@ -113,65 +182,251 @@ class EngineHandler(logging.handlers.BaseRotatingHandler):
                 RuntimeWarning,
                 stacklevel=4,
             )
+        conflict = stream.appender.take_conflict()
+        if conflict is not None:
+            before, now = conflict
+            names = [name for name in now if before.get(name) != now[name]]
+            change = "; ".join(f"{name} was {before.get(name)} and is now {now[name]}" for name in names)
+            warnings.warn(
+                f"{self.baseFilename}: another process that is alive uses this log with other settings. "
+                f"Those of the process that came last are in force: {change}. Give all processes the same.",
+                RuntimeWarning,
+                stacklevel=4,
+            )
 
-    @property  # type: ignore[override]
-    def stream(self) -> LogStream | None:
+    @property
+    def stream(self) -> Any:
         """The log as this process has it open; None before the first record, if delayed, and after `close`.
 
-        It can be set to None, which detaches, and to what this handler's `_open` returns, which attaches.
+        It can be set. None detaches. What this handler's `_open` returns, or a file that is open on the log,
+        attaches; the file is closed, for the engine writes. Any other stream takes the records from then on.
         """
-        return self._stream
+        step = self._step
+        if step is not None and step.is_here():
+            return step.stream
+        return self._stream if self._foreign is None else self._foreign
 
     @stream.setter
     def stream(self, value: Any) -> None:
-        if value is not None and not (isinstance(value, LogStream) and value.name == self.baseFilename):
-            raise NotSupported(
-                f"{type(self).__qualname__}: only the engine writes to the log, no other file can be put "
-                "under it. Way out: assign None, or what the handler's _open() returns."
-            )
+        step = self._step
+        if step is not None and step.is_here():
+            step.stream = value
+        else:
+            self._set_stream(value)
+
+    def _set_stream(self, value: Any) -> None:
         self.acquire()
         try:
-            old, self._stream = self._stream, value
+            if value is not None and not self._is_mine(value) and self._is_the_log(value):
+                value.close()
+                value = self._new_stream()
+            is_mine = self._is_mine(value)
+            old, self._stream = self._stream, value if is_mine else None
+            self._foreign = None if is_mine else value
+            if is_mine:
+                value.closed = False
+            if self._ready:
+                self._look()
+                if value is None:
+                    self._codec = self._make_codec()
             if old is not None and old is not value:
                 old.close()
         finally:
             self.release()
 
+    def _is_mine(self, stream: Any) -> bool:
+        return isinstance(stream, LogStream) and stream.name == self.baseFilename
+
+    def _is_the_log(self, stream: Any) -> bool:
+        """Whether it is a file that is open on this log."""
+        if isinstance(stream, LogStream):
+            return False
+        try:
+            return os.path.samestat(os.fstat(stream.fileno()), os.stat(self.baseFilename))
+        except (OSError, ValueError, AttributeError, TypeError):
+            return False
+
     def __setattr__(self, name: str, value: Any) -> None:
-        check_assignment(self, name, value)
-        if name not in self._live or name not in self.__dict__:
+        if name not in self._watched or not self._ready:
             object.__setattr__(self, name, value)
             return
-        before = self.__dict__[name]
-        self.__dict__[name] = value
+        before = self.__dict__.get(name, _MISSING)
+        object.__setattr__(self, name, value)
         try:
-            self._options()
-            if self._stream is not None and value != before:
-                # The engine takes the options of whoever comes last.
-                self.stream = self._open()
+            self._changed(name)
         except BaseException:
-            self.__dict__[name] = before
+            if before is _MISSING:
+                self.__dict__.pop(name, None)
+            else:
+                self.__dict__[name] = before
+            self._look()
             raise
+
+    def __delattr__(self, name: str) -> None:
+        object.__delattr__(self, name)
+        if name in self._watched and self._ready:
+            self._changed(name)
+
+    def _changed(self, name: str) -> None:
+        """An attribute that matters was set: the engine takes the settings of whoever comes last."""
+        if name in ("encoding", "errors"):
+            # As with Python's, for the next time the file is opened.
+            if self._stream is None:
+                self._codec = self._make_codec()
+            return
+        self._look()
+        options = self._options()
+        if self._stream is not None and options != self.__dict__.get("_in_force"):
+            old, self._stream = self._stream, self._new_stream()
+            old.close()
+
+    # Steps of Python's under the lease
+
+    def _in_step(self, act: Callable[[], _T]) -> _T:
+        """Runs `act` while no process writes to the log. TimeoutError if that cannot be had within `wait`."""
+        step = self._step
+        if step is not None and step.is_here():
+            return act()
+        stream = self._attach()
+        if is_in_step(self.baseFilename) or stream.appender.glance() is None:
+            # In a step of another handler; or there is no journal, and nobody to keep out.
+            result = self._run_step(stream, act)
+        else:
+            try:
+                result = stream.appender.exclusive(lambda: self._run_step(stream, act), self._engine["wait"])
+            except TimeoutError:
+                self._pause_until = time.monotonic() + _STEP_PAUSE_S
+                raise
+        self._after_step(stream)
+        return result
+
+    def _run_step(self, stream: LogStream, act: Callable[[], _T]) -> _T:
+        step = Step(self.baseFilename, stream)
+        self._step = step
+        here.steps.append(step)
+        try:
+            return act()
+        finally:
+            if step.is_here():
+                try:
+                    self._leave_step(step, stream)
+                finally:
+                    here.steps.remove(step)
+                    self._step = None
+            else:
+                # A child that the step has forked.
+                here.steps.clear()
+                self._step = None
+
+    def _leave_step(self, step: Step, stream: LogStream) -> None:
+        if self._opens and not os.path.lexists(self.baseFilename):
+            # The file is made anew in any case, so it is made by whose code that is.
+            step.stream = self._open()
+        opened = step.stream
+        if opened is None or opened is stream:
+            return
+        if self._is_the_log(opened):
+            opened.close()
+        elif not getattr(opened, "closed", False):
+            self.__dict__["_left_behind"] = opened
+
+    def _after_step(self, stream: LogStream) -> None:
+        stream.closed = False
+        foreign = self.__dict__.pop("_left_behind", None)
+        if foreign is not None:
+            self._set_stream(foreign)
+        elif stream.name != self.baseFilename:
+            # Code that gives the live file itself another name.
+            self._set_stream(None)
+            self._attach()
+        seen = stream.appender.glance()
+        self._opened_epoch = -1 if seen is None else seen[0]
+
+    def _call_open(self) -> None:
+        def act() -> None:
+            assert self._step is not None
+            self._step.stream = self._open()
+
+        self._in_step(act)
 
     # logging.Handler
 
     def emit(self, record: logging.LogRecord) -> None:
         """Formats the record and hands it over."""
         try:
+            if self._bent:
+                self._emit_bent(record)
+                return
             # A record made by `makeLogRecord` may have no level.
             level = record.levelno or 0
             data = self._encode(record)
             stream = self._stream
             if stream is not None:
                 stream.appender.append(data, level)
-            else:
+            elif not self._is_over():
                 stream = self._attach()
                 stream.appender.append(data, level)
                 # After the record: warnings may have been turned into errors.
-                self._warn_if_degraded(stream)
+                self._warn(stream)
+        except RecursionError:
+            raise
         except Exception as error:
-            if self._is_worth_a_report(error):
+            if not isinstance(self, EngineHandler):
+                # After `install()`, a handler of Python's that names its base.
+                PythonsFileHandler.emit(self, record)
+            elif self._is_worth_a_report(error):
                 self.handleError(record)
+
+    def _is_over(self) -> bool:
+        """As Python's: after `close`, a handler that empties its file writes no more."""
+        return self._ended and self.mode.startswith("w")
+
+    def _emit_bent(self, record: logging.LogRecord) -> None:
+        """The same with code of the application's before and after. A failure in it costs no record."""
+        if self._foreign is not None:
+            logging.StreamHandler.emit(self, record)
+            return
+        level = record.levelno or 0
+        data = self._encode(record)
+        is_start = self._stream is None
+        if is_start:
+            if self._is_over():
+                return
+            self._guarded(record, self._attach)
+        # Code of the application's may log: such a record is only written.
+        is_inner = is_in_step(self.baseFilename) or is_treating(self.baseFilename)
+        if not is_inner:
+            self._before_append(record)
+        stream = self._stream or self._attach()
+        self._write_out(stream, record, data, level)
+        if is_start:
+            self._warn(stream)
+        if not is_inner:
+            self._after_append(record)
+
+    def _write_out(self, stream: LogStream, record: logging.LogRecord, data: bytes, level: int) -> None:
+        stream.appender.append(data, level)
+
+    def _before_append(self, record: logging.LogRecord) -> None:
+        stream = self._stream
+        if self._opens and stream is not None:
+            seen = stream.appender.glance()
+            if seen is not None and (seen[0] != self._opened_epoch or not os.path.lexists(self.baseFilename)):
+                self._guarded(record, self._call_open)
+
+    def _after_append(self, record: logging.LogRecord) -> None:
+        pass
+
+    def _guarded(self, record: logging.LogRecord, act: Callable[[], Any]) -> None:
+        """Runs code of the application's; what it raises is reported, and the record goes on."""
+        if time.monotonic() < self._pause_until:
+            return
+        try:
+            act()
+        except RecursionError:
+            raise
+        except Exception:
+            self.handleError(record)
 
     def _encode(self, record: logging.LogRecord) -> bytes:
         return self._codec.encode(self.format(record) + self.terminator)
@@ -188,32 +443,24 @@ class EngineHandler(logging.handlers.BaseRotatingHandler):
     def flush(self) -> None:
         """Returns when all records of this process are in the file; TimeoutError after `wait` seconds."""
         # Without `lock`: other threads may log while this one waits.
-        stream = self._stream
-        if stream is not None:
+        stream = self.stream
+        if stream is not None and hasattr(stream, "flush") and not getattr(stream, "closed", False):
             stream.flush()
 
     def close(self) -> None:
-        """Flushes and detaches. A record that comes after it attaches again."""
+        """Flushes and detaches. A record that comes after it attaches again, unless `mode` is `w`."""
         self.acquire()
         try:
-            self.stream = None
+            foreign = self._foreign
+            try:
+                self.stream = None
+            finally:
+                if foreign is not None and hasattr(foreign, "close"):
+                    foreign.close()
         finally:
+            self._ended = True
             self.release()
             logging.Handler.close(self)
-
-    # logging.handlers.BaseRotatingHandler
-
-    def doRollover(self) -> None:
-        """Rotates now. For callers: it is not called by the handler, the engine rotates by itself."""
-        self._attach().appender.rotate()
-
-    def _stat_regular(self) -> os.stat_result | None:
-        """The file, if there is one that can be rotated: devices and pipes never are."""
-        try:
-            found = os.stat(self.baseFilename)
-        except OSError:
-            return None
-        return found if stat.S_ISREG(found.st_mode) else None
 
     # Beyond Python's
 
@@ -237,9 +484,9 @@ class EngineHandler(logging.handlers.BaseRotatingHandler):
     def __getstate__(self) -> dict[str, Any]:
         """The settings. A lock and an open log belong to their process."""
         state = self.__dict__.copy()
-        for name in ("lock", "_stream", "_closed"):
+        for name in ("lock", "_stream", "_foreign", "_step", "_closed", "_in_force", "_opened_epoch"):
             state.pop(name, None)
-        state["_truncating_pid"] = 0
+        state["_starting_pid"] = 0
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -248,6 +495,7 @@ class EngineHandler(logging.handlers.BaseRotatingHandler):
         # Past `__setattr__`: this was checked when it was set.
         self.__dict__.update(state)
         self.set_name(state["_name"])
+        self._look()
 
 
 def text_encoding(encoding: str | None) -> str:
@@ -281,10 +529,3 @@ def engine_options(
         # A handler may go to a process with another working directory.
         "journal_dir": None if journal_dir is None else os.path.abspath(os.fsdecode(journal_dir)),
     }
-
-
-def whole(name: str, value: int) -> int:
-    """A number of files, or ValueError."""
-    if not isinstance(value, int) or value < 0:
-        raise ValueError(f"{name}: {value!r} is not a count; expected a whole number, 0 or more")
-    return value

@@ -13,6 +13,7 @@ import os
 from collections.abc import Iterable
 
 from everyline._native import Appender, Options
+from everyline._step import is_in_step
 
 
 class Codec:
@@ -20,6 +21,7 @@ class Codec:
 
     def __init__(self, encoding: str, errors: str | None) -> None:
         """Raises LookupError for a name that is not known."""
+        self.wanted = (encoding, errors)
         self.encoding = _locale_encoding() if encoding == "locale" else encoding
         self.errors = errors or "strict"
         codecs.lookup_error(self.errors)
@@ -62,11 +64,18 @@ class LogStream:
     def flush(self) -> None:
         self.appender.flush()
 
+    def tell(self) -> int:
+        """The length of the file, as all processes have written it so far."""
+        self.flush()
+        return os.stat(self.name).st_size
+
     def close(self) -> None:
         """Flushes and detaches. A later write attaches again."""
         self.closed = True
         self._close_descriptor()
-        self.appender.close()
+        # In a step under the lease everything is in the file, and the lease is not to be let go.
+        if not is_in_step(self.name):
+            self.appender.close()
 
     def fileno(self) -> int:
         """A descriptor that names the file, to be looked at, marked or kept open over a daemon's start.

@@ -1,4 +1,4 @@
-"""The handlers: arguments, attributes and file names of Python 3.13's, on every Python from 3.9 on.
+"""The handlers: arguments, attributes, hooks and file names of Python 3.13's, on every Python from 3.9 on.
 
 Where they differ from Python's, and why, is written in `docs/python.md`.
 """
@@ -9,39 +9,136 @@ import datetime
 import logging
 import logging.handlers
 import math
-import operator
 import os
 import re
-import time
 from typing import Any
 
-from everyline import _native
-from everyline._engine_handler import EngineHandler, engine_options, text_encoding, whole
-from everyline._native import Error
-
-_DAY_S = 24 * 60 * 60
-
-# `when`: length of the unit in seconds, suffix of archives, pattern of the suffix. As in Python 3.13.
-_DAY_PATTERN = r"(?<!\d)\d{4}-\d{2}-\d{2}(?!\d)"
-_UNITS = {
-    "S": (1, "%Y-%m-%d_%H-%M-%S", r"(?<!\d)\d{4}-\d{2}-\d{2}_\d{2}-\d{2}-\d{2}(?!\d)"),
-    "M": (60, "%Y-%m-%d_%H-%M", r"(?<!\d)\d{4}-\d{2}-\d{2}_\d{2}-\d{2}(?!\d)"),
-    "H": (60 * 60, "%Y-%m-%d_%H", r"(?<!\d)\d{4}-\d{2}-\d{2}_\d{2}(?!\d)"),
-    "D": (_DAY_S, "%Y-%m-%d", _DAY_PATTERN),
-    "MIDNIGHT": (_DAY_S, "%Y-%m-%d", _DAY_PATTERN),
-    **{f"W{day}": (7 * _DAY_S, "%Y-%m-%d", _DAY_PATTERN) for day in range(7)},
-}
+from everyline import _archives
+from everyline._bends import WATCHED
+from everyline._engine_handler import (
+    EngineHandler,
+    PythonsFileHandler,
+    engine_options,
+    text_encoding,
+)
+from everyline._rotating import Rotating
+from everyline._stream import LogStream
+from everyline._timed import ByTime, unit, units_of
 
 
-class RotatingFileHandler(EngineHandler, logging.handlers.RotatingFileHandler):
+class FileHandler(EngineHandler):
+    """`logging.FileHandler` for any number of processes on one file.
+
+    `mode` is `a`, `w` (empties the file, unless another process uses it) or `x` (FileExistsError if there is
+    one). `encoding` and `errors` are those of `open`; `delay` puts off opening to the first record. The
+    arguments after `errors` are the engine's; `docs/python.md` describes them. What the system refuses is an
+    OSError with errno and path, an unknown encoding a LookupError, a bad option a ValueError.
+    """
+
+    def __init__(
+        self,
+        filename: str | os.PathLike[str],
+        mode: str = "a",
+        encoding: str | None = None,
+        delay: bool = False,
+        errors: str | None = None,
+        *,
+        commit: str = "write-through",
+        fsync: str = "never",
+        full: str = "drop",
+        wait: float = 1.0,
+        ring_bytes: int | None = None,
+        overflow_bytes: int | None = None,
+        journal_dir: str | os.PathLike[str] | None = None,
+    ) -> None:
+        if not isinstance(self, EngineHandler):
+            # After `install()`, a handler of Python's that names its base.
+            PythonsFileHandler.__init__(self, filename, mode, encoding, delay, errors)
+            return
+        encoding = text_encoding(encoding)
+        engine = engine_options(commit, fsync, full, wait, ring_bytes, overflow_bytes, journal_dir)
+        EngineHandler.__init__(self, filename, mode, encoding, delay, errors, engine)
+        self._start()
+
+
+class WatchedFileHandler(EngineHandler, logging.handlers.WatchedFileHandler):
+    """`logging.handlers.WatchedFileHandler` for any number of processes on one file.
+
+    The file is looked for before each record: renamed or removed by somebody else (logrotate), it is followed
+    or made anew at once. `dev` and `ino` name the file as it was last seen; -1 before that. Arguments and
+    errors are those of `FileHandler`.
+    """
+
+    def __init__(
+        self,
+        filename: str | os.PathLike[str],
+        mode: str = "a",
+        encoding: str | None = None,
+        delay: bool = False,
+        errors: str | None = None,
+        *,
+        commit: str = "write-through",
+        fsync: str = "never",
+        full: str = "drop",
+        wait: float = 1.0,
+        ring_bytes: int | None = None,
+        overflow_bytes: int | None = None,
+        journal_dir: str | os.PathLike[str] | None = None,
+    ) -> None:
+        encoding = text_encoding(encoding)
+        engine = engine_options(commit, fsync, full, wait, ring_bytes, overflow_bytes, journal_dir)
+        self.dev, self.ino = -1, -1
+        EngineHandler.__init__(self, filename, mode, encoding, delay, errors, engine)
+        self._start()
+
+    def _attached(self, stream: LogStream) -> None:
+        super()._attached(stream)
+        self._statstream()
+
+    def _statstream(self) -> None:
+        if self._stream is not None:
+            try:
+                found = os.stat(self.baseFilename)
+            except OSError:
+                return
+            self.dev, self.ino = found.st_dev, found.st_ino
+
+    def reopenIfNeeded(self) -> None:
+        """Looks whether the file is still the one at its path, and goes on in the one that is."""
+        stream = self._stream
+        if stream is None:
+            return
+        try:
+            found = os.stat(self.baseFilename)
+            is_same = (found.st_dev, found.st_ino) == (self.dev, self.ino)
+        except FileNotFoundError:
+            is_same = False
+        if not is_same:
+            stream.appender.reopen()
+            if self._opens:
+                self._call_open()
+            self._statstream()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Looks for the file, then formats the record and hands it over."""
+        try:
+            self.reopenIfNeeded()
+        except Exception:
+            # The record is written all the same.
+            self.handleError(record)
+        EngineHandler.emit(self, record)
+
+
+class RotatingFileHandler(Rotating, logging.handlers.RotatingFileHandler):
     """`logging.handlers.RotatingFileHandler` for any number of processes on one file.
 
     The file stays smaller than `maxBytes`, in bytes, unless a single record is larger. `app.log.1` is the
-    newest of at most `backupCount` archives. As with Python's, nothing is rotated if either is 0. The
-    arguments after `errors` are the engine's; `docs/python.md` describes them.
+    newest of at most `backupCount` archives. As with Python's, nothing is rotated if either is 0. All of
+    Python's hooks are honoured. The arguments after `errors` are the engine's; `docs/python.md` describes
+    them. Errors are those of `FileHandler`.
     """
 
-    _live = frozenset({"maxBytes", "backupCount"})
+    _watched = WATCHED | {"maxBytes", "backupCount"}
 
     def __init__(
         self,
@@ -72,36 +169,60 @@ class RotatingFileHandler(EngineHandler, logging.handlers.RotatingFileHandler):
         self._start()
 
     def _rotation(self) -> dict[str, Any]:
-        if not 0 <= self.maxBytes < 1 << 63:
-            raise ValueError(f"maxBytes: {self.maxBytes!r} is not a size in bytes; 0 means no rotation")
-        keep = whole("backupCount", self.backupCount)
-        if self.maxBytes == 0 or keep == 0:
+        # Not a number, or beyond any file: never, as in Python.
+        if not (0 < self.maxBytes < 1 << 63 and self.backupCount > 0):
             return {}
         # Python's limit is the size a file never reaches, the engine's one that it may.
-        return {"max_bytes": max(1, math.ceil(self.maxBytes) - 1), "naming": "numbered", "keep": keep}
-
-    def doRollover(self) -> None:
-        """Rotates now. For callers: the engine does not call it, it rotates by itself."""
-        if self._rotation():
-            super().doRollover()
-        else:
-            # As Python's, which then only opens the file again.
-            self._attach().appender.reopen()
+        limit = max(1, math.ceil(self.maxBytes) - 1)
+        if self._names:
+            return {"max_bytes": limit, "naming": "staged", "keep": None}
+        return {"max_bytes": limit, "naming": "numbered", "keep": min(self.backupCount, 99_999)}
 
     def shouldRollover(self, record: logging.LogRecord) -> bool:
-        """Whether this record would make the file reach `maxBytes`. For callers, as `doRollover`."""
+        """Whether this record would make the file reach `maxBytes`, in bytes."""
         found = self._stat_regular() if self.maxBytes > 0 else None
         # An empty file is never rotated.
         if found is None or found.st_size == 0:
             return False
         return found.st_size + len(self._encode(record)) >= self.maxBytes
 
+    def _roll(self) -> None:
+        self._close_in_step()
+        if self.backupCount > 0:
+            self._cut(self._make_room)
+        if not self.delay:
+            self.stream = self._open()
 
-class TimedRotatingFileHandler(EngineHandler, logging.handlers.TimedRotatingFileHandler):
+    def _numbered(self, number: int) -> str:
+        return self.rotation_filename(f"{self.baseFilename}.{number}")
+
+    def _make_room(self) -> str:
+        """The name of the newest archive, free: in a step under the lease."""
+        name = _archives.remembering(self._numbered)
+        _archives.shift(self.backupCount, name, self._endings())
+        return name(1)
+
+    def _archive_name(self, staged: _archives.Staged) -> str:
+        name = _archives.remembering(self._numbered)
+        count = max(1, self.backupCount)
+        # Names first: they may be the application's code.
+        for number in range(1, count + 1):
+            if not _archives.stands(name(number), self._endings()):
+                break
+        self._in_step(lambda: _archives.shift(count, name, self._endings()))
+        return name(1)
+
+    def _default_name(self, staged: _archives.Staged) -> str:
+        return f"{self.baseFilename}.1"
+
+
+class TimedRotatingFileHandler(ByTime, logging.handlers.TimedRotatingFileHandler):  # type: ignore[misc]
     """`logging.handlers.TimedRotatingFileHandler` for any number of processes on one file.
 
     An archive is named after the time its period began. The newest `backupCount` archives are kept, or
-    all if it is 0. The arguments after `errors` are the engine's; `docs/python.md` describes them.
+    all if it is 0. All of Python's hooks are honoured. The arguments after `errors` are the engine's;
+    `docs/python.md` describes them. An `interval` below 1 or a `when` that is not known is a ValueError;
+    other errors are those of `FileHandler`.
     """
 
     def __init__(
@@ -126,7 +247,7 @@ class TimedRotatingFileHandler(EngineHandler, logging.handlers.TimedRotatingFile
     ) -> None:
         encoding = text_encoding(encoding)
         when = when.upper()
-        unit_s, suffix, pattern = _unit(when)
+        unit_s, suffix, pattern = unit(when)
         engine = engine_options(commit, fsync, full, wait, ring_bytes, overflow_bytes, journal_dir)
         EngineHandler.__init__(self, filename, "a", encoding, delay, errors, engine)
         self.when = when
@@ -137,52 +258,5 @@ class TimedRotatingFileHandler(EngineHandler, logging.handlers.TimedRotatingFile
             self.dayOfWeek = int(when[1])
         self.suffix = suffix
         self.extMatch = re.compile(pattern, re.ASCII)
-        self._units = operator.index(interval)
-        self.interval = unit_s * self._units
+        self.interval = unit_s * units_of(interval)  # type: ignore[assignment]
         self._start()
-
-    def _schedule(self) -> dict[str, Any]:
-        at = self.atTime
-        at_s = None if at is None else (at.hour * 60 + at.minute) * 60 + at.second
-        return {"when": self.when, "interval": self._units, "at_time": at_s, "utc": bool(self.utc)}
-
-    def _rotation(self) -> dict[str, Any]:
-        # The engine's `None` keeps all, as Python's 0 does.
-        keep = whole("backupCount", self.backupCount) or None
-        return {**self._schedule(), "naming": "dated", "keep": keep}
-
-    @property
-    def rolloverAt(self) -> int:  # type: ignore[override]
-        """When the file will be rotated, by the first record that comes then or later."""
-        stream = self._stream
-        if stream is not None:
-            try:
-                due = stream.appender.status()["rollover_at"]
-            except (Error, OSError):
-                due = None
-            if due is not None:
-                return due
-        # Not attached, or degraded: what the engine would begin with.
-        found = self._stat_regular()
-        return int(self.computeRollover(int(time.time() if found is None else found.st_mtime)))
-
-    def computeRollover(self, currentTime: float) -> float:  # type: ignore[override]
-        """When the period that holds `currentTime` ends."""
-        seconds = math.floor(currentTime)
-        # Python's answer keeps the fraction.
-        return _native.next_rollover(**self._schedule(), now=seconds) + (currentTime - seconds)
-
-    def shouldRollover(self, record: logging.LogRecord) -> bool:
-        """Whether the next record will be the first of a new file. For callers, as `doRollover`."""
-        return self._stat_regular() is not None and int(time.time()) >= self.rolloverAt
-
-
-def _unit(when: str) -> tuple[int, str, str]:
-    """The row of `_UNITS`, or ValueError in Python's words."""
-    if when in _UNITS:
-        return _UNITS[when]
-    if not when.startswith("W"):
-        raise ValueError(f"Invalid rollover interval specified: {when}")
-    if len(when) != 2:
-        raise ValueError(f"You must specify a day for weekly rollover from 0 to 6 (0 is Monday): {when}")
-    raise ValueError(f"Invalid day specified for weekly rollover: {when}")

@@ -2,7 +2,9 @@
 
 use std::ffi::OsStr;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
+use pyo3::exceptions::PyTimeoutError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -10,6 +12,9 @@ use crate::error::to_python;
 use crate::options::Options;
 use crate::report;
 use crate::signals;
+
+/// Looks at the lease in a row before a pause: where many processes write, it is free for microseconds.
+const TRIES: u32 = 20;
 
 /// Writes records to the log at `path`, together with every other process that does.
 ///
@@ -63,6 +68,56 @@ impl Appender {
     /// Looks at the path again before the next write.
     fn reopen(&self, py: Python<'_>) -> PyResult<()> {
         py.detach(|| self.inner.reopen()).map_err(to_python)
+    }
+
+    /// Calls `act` while no process writes to the log or changes a name, and returns what it returns. TimeoutError if
+    /// that cannot be had within `wait` seconds.
+    ///
+    /// The lease is taken with the GIL held, so that nothing waits for the GIL before `act` runs; where it is not to be
+    /// had at once, the wait is without both.
+    fn exclusive(&self, act: &Bound<'_, PyAny>, wait: f64, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        let started = Instant::now();
+        loop {
+            for _ in 0..TRIES {
+                if let Some(result) = self.inner.try_exclusive(|| act.call0()).map_err(to_python)? {
+                    return result.map(Bound::unbind);
+                }
+                std::hint::spin_loop();
+            }
+            if started.elapsed().as_secs_f64() >= wait {
+                let text = format!("another process has been writing, or treating archives, for {wait} s");
+                return Err(PyTimeoutError::new_err((libc::ETIMEDOUT, text, self.inner.path().as_os_str().to_owned())));
+            }
+            py.detach(|| std::thread::sleep(Duration::from_millis(1)));
+            py.check_signals()?;
+        }
+    }
+
+    /// Epoch of the live file, rotations, and the next rotation by time (0: none); None without a journal.
+    fn glance(&self, py: Python<'_>) -> Option<(u64, u64, u64)> {
+        // It may have to attach, in a forked child.
+        py.detach(|| self.inner.glance()).map(|seen| (seen.epoch, seen.rotations, seen.rollover_at))
+    }
+
+    /// Sets when the next rotation by time is due, for all processes.
+    fn set_rollover_at(&self, unix_s: u64, py: Python<'_>) -> PyResult<()> {
+        py.detach(|| self.inner.set_rollover_at(unix_s)).map_err(to_python)
+    }
+
+    /// Takes the right to treat archives; False if somebody has it.
+    fn begin_maintenance(&self, py: Python<'_>) -> PyResult<bool> {
+        py.detach(|| self.inner.begin_maintenance()).map_err(to_python)
+    }
+
+    /// Gives it back.
+    fn end_maintenance(&self, py: Python<'_>) {
+        py.detach(|| self.inner.end_maintenance());
+    }
+
+    /// Settings of a living process that were replaced since the last call, and what replaced them; else None.
+    fn take_conflict<'py>(&self, py: Python<'py>) -> PyResult<Option<(Bound<'py, PyDict>, Bound<'py, PyDict>)>> {
+        let Some(conflict) = py.detach(|| self.inner.take_conflict()) else { return Ok(None) };
+        Ok(Some((report::pairs(py, &conflict.before)?, report::pairs(py, &conflict.now)?)))
     }
 
     /// Flushes and detaches. A later append attaches again.

@@ -97,7 +97,8 @@ fn read_naming(text: &str) -> PyResult<Naming> {
         "numbered" => Ok(Naming::Numbered),
         "dated" => Ok(Naming::Dated),
         "sequence" => Ok(Naming::Sequence),
-        _ => Err(unknown("naming", text, "'numbered', 'dated' or 'sequence'")),
+        "staged" => Ok(Naming::Staged),
+        _ => Err(unknown("naming", text, "'numbered', 'dated', 'sequence' or 'staged'")),
     }
 }
 

@@ -36,10 +36,7 @@ pub fn status<'py>(py: Python<'py>, status: &Status) -> PyResult<Bound<'py, PyDi
         processes.append(entry)?;
     }
 
-    let settings = PyDict::new(py);
-    for (key, value) in &status.settings {
-        settings.set_item(key, value)?;
-    }
+    let settings = pairs(py, &status.settings)?;
 
     // As text, not as pathlib objects: a report is printed and turned into JSON.
     let report = PyDict::new(py);
@@ -55,6 +52,14 @@ pub fn status<'py>(py: Python<'py>, status: &Status) -> PyResult<Bound<'py, PyDi
     report.set_item("errors", status.errors)?;
     report.set_item("last_error", status.last_error)?;
     report.set_item("processes", processes)?;
+    Ok(report)
+}
+
+pub fn pairs<'py>(py: Python<'py>, pairs: &[(String, String)]) -> PyResult<Bound<'py, PyDict>> {
+    let report = PyDict::new(py);
+    for (key, value) in pairs {
+        report.set_item(key, value)?;
+    }
     Ok(report)
 }
 

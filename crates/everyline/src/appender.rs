@@ -433,6 +433,23 @@ impl Appender {
         }
     }
 
+    /// The engine, if this process is attached now.
+    pub(crate) fn engine(&self) -> Option<Arc<Engine>> {
+        self.state.lock().engine.clone()
+    }
+
+    /// The engine; attaches. `None` without a journal.
+    pub(crate) fn attached(&self) -> Result<Option<Arc<Engine>>> {
+        for _ in 0..MOVES {
+            match self.target()? {
+                Target::Plain => return Ok(None),
+                Target::Engine(engine) if !engine.env.is_lost() => return Ok(Some(engine)),
+                Target::Engine(engine) => self.leave(&engine),
+            }
+        }
+        Err(self.unsettled("attach to"))
+    }
+
     fn target(&self) -> Result<Target> {
         self.target_for(None)
     }

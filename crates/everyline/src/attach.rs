@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{AtFlags, OFlags};
 
+use crate::apart::Apart;
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fork::ForkCell;
@@ -68,13 +69,14 @@ pub fn attach(path: &Path, options: &Options, how: How) -> Result<Arc<Engine>> {
         && !engine.env.is_lost()
     {
         if how.governs {
-            put_settings_in_force(&engine.env, options);
+            engine.apart.put_settings_in_force(&engine.env, options);
         }
         return Ok(engine);
     }
     let env = enter(log, options, how.patience).inspect_err(|_| discard_half_built(path))?;
+    let apart = Apart::default();
     if how.governs {
-        put_settings_in_force(&env, options);
+        apart.put_settings_in_force(&env, options);
     }
     env.own().header().producer.last_stamp.fetch_max(LEFT_AT.load(Ordering::Relaxed), Ordering::Relaxed);
     // What its last process left behind consumed and not given back, when it was killed between the two.
@@ -83,7 +85,7 @@ pub fn attach(path: &Path, options: &Options, how: How) -> Result<Arc<Engine>> {
         env.overflow_free(env.me(), 0, over_tail);
     }
     Committer::<Real>::attached(&env);
-    let engine = Arc::new(Engine::new(env, options.clone()));
+    let engine = Arc::new(Engine::new(env, options.clone(), apart));
     engine.thread.bind(&engine);
     engine.upkeep.bind(&engine);
     engines.retain(|_, engine| engine.strong_count() > 0);
@@ -261,11 +263,7 @@ fn make_owned(log: &Log, options: &Options) -> Result<()> {
     })
 }
 
-fn put_settings_in_force(env: &Real, options: &Options) {
-    // Best effort: a full disk here must not stop a process from logging under the settings that are in force.
-    let _ = Settings::of(options).put_in_force(&env.place, env.control());
-}
-
+/// `truncate`, by the first process only: the others would empty what the first has written.
 fn truncate(log: &Log) -> Result<()> {
     let flags = OFlags::WRONLY | OFlags::TRUNC;
     match os::open_at(log.directory.fd(), &log.name, flags, 0) {

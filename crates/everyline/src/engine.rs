@@ -13,10 +13,11 @@ use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::apart::Apart;
 use crate::attach::Leaving;
 use crate::deferred::Thread;
 use crate::error::{Error, ErrorKind, Result};
-use crate::fork::ForkCell;
+use crate::fork::{self, ForkCell};
 use crate::interrupt::Waiting;
 use crate::journal::layout::BUF_BYTES;
 use crate::journal::slot::{FRAME_HEADER, Frame, span};
@@ -25,6 +26,7 @@ use crate::os;
 use crate::protocol::chores::Chore;
 use crate::protocol::commit::{Committer, Effort, Looked};
 use crate::protocol::env::Env;
+use crate::protocol::exclusive::Exclusive;
 use crate::protocol::lease::State;
 use crate::protocol::step::Step;
 use crate::protocol::trouble::{Failure, Operation, record_failure};
@@ -94,13 +96,17 @@ pub struct Engine {
     pub(crate) waited: AtomicU64,
     /// Of the last overflow write that failed, for the message of a drop.
     overflow_errno: AtomicU32,
+    /// The thread that runs a step under the lease; 0: none.
+    stepper: AtomicU32,
+    /// Settings: what this process put in force last, and whose it replaced; the maintenance lock.
+    pub(crate) apart: Apart,
     /// Last: dropped after everything else.
     pub(crate) leaving: Leaving,
 }
 
 impl Engine {
     /// An engine over an attached journal.
-    pub fn new(env: Real, options: Options) -> Self {
+    pub fn new(env: Real, options: Options, apart: Apart) -> Self {
         Self {
             env,
             leaver_waits_ms: AtomicU64::new(options.wait.as_millis() as u64),
@@ -114,6 +120,8 @@ impl Engine {
             owes_sync_ms: AtomicU64::new(0),
             waited: AtomicU64::new(0),
             overflow_errno: AtomicU32::new(0),
+            stepper: AtomicU32::new(0),
+            apart,
             leaving: Leaving::default(),
         }
     }
@@ -273,7 +281,7 @@ impl Engine {
         let mut waiting = Waiting::begin();
         let started = waiting.started;
         let never_fits = record.len() > BUF_BYTES || span(record.len() as u64) > self.env.own().ring_bytes();
-        let mut stuck = false;
+        let mut stuck = self.is_stepping();
         loop {
             let mut ring = self.ring.lock();
             if let Attempt::Done(mark) = self.try_ring(&mut ring, frame, record) {
@@ -402,6 +410,44 @@ impl Engine {
         self.thread.stop(self);
     }
 
+    /// One attempt at a step of the application's own under the lease; `None` if somebody else has it. Publishing goes
+    /// on meanwhile: other threads find the commit mutex taken and leave.
+    pub(crate) fn try_exclusive<R>(&self, act: impl FnOnce() -> R) -> std::result::Result<R, Looked> {
+        let life = fork::generation();
+        let Some(mut committer) = self.committer.try_lock() else { return Err(Looked::Busy) };
+        let act = || {
+            self.stepper.store(rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs(), Ordering::Relaxed);
+            act()
+        };
+        let outcome = committer
+            .get_or_insert_with(|| Committer::new(&self.env))
+            .exclusive(&self.env, act, || fork::generation() != life);
+        self.stepper.store(0, Ordering::Relaxed);
+        match outcome {
+            Exclusive::Forked(result) => {
+                // The lock and what it guards are of another life.
+                std::mem::forget(committer);
+                Ok(result)
+            }
+            Exclusive::Ran(result) => {
+                drop(committer);
+                self.commit(Effort::Drain);
+                Ok(result)
+            }
+            Exclusive::Not(looked) => {
+                drop(committer);
+                self.commit(Effort::Call);
+                Err(looked)
+            }
+        }
+    }
+
+    /// True in a step under the lease: whoever waits there waits for itself.
+    fn is_stepping(&self) -> bool {
+        let stepper = self.stepper.load(Ordering::Relaxed);
+        stepper != 0 && stepper == rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs()
+    }
+
     /// Time to wake the background thread before its nap is over.
     pub(crate) fn ring_is_half_full(&self) -> bool {
         let words = self.env.own().header();
@@ -429,7 +475,7 @@ impl Engine {
     /// Waits until something is in the file, committing meanwhile.
     pub(crate) fn wait_until(&self, done: impl Fn() -> bool, by: &Options) -> Result<()> {
         let mut waiting = Waiting::begin();
-        while !done() {
+        while !done() && !self.is_stepping() {
             let looked = self.commit(Effort::Drain);
             if done() {
                 break;

@@ -13,6 +13,8 @@ pub mod protocol;
 mod sync;
 
 #[cfg(not(loom))]
+mod apart;
+#[cfg(not(loom))]
 mod appender;
 #[cfg(not(loom))]
 mod attach;
@@ -58,6 +60,7 @@ mod tracing;
 
 #[cfg(not(loom))]
 pub use {
+    apart::{Conflict, Glance},
     appender::{Appender, Builder, Counters},
     error::{Error, ErrorKind, Result},
     interrupt::on_wait,

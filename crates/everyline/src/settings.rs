@@ -206,7 +206,7 @@ mod tests {
             let options = Options {
                 max_bytes: Some(1),
                 schedule: Some(schedule),
-                naming: Naming::Sequence,
+                naming: if fsync == Fsync::Never { Naming::Staged } else { Naming::Sequence },
                 keep: None,
                 keep_age: Some(Duration::from_secs(90)),
                 keep_total_bytes: Some(1 << 40),

@@ -131,8 +131,21 @@ impl<E: Env> Committer<E> {
 
     /// LOOK: commits what is published, if nobody else does.
     pub fn look(&mut self, env: &E, effort: Effort) -> Looked {
-        let control = env.control();
         let since_ms = env.coarse_ms();
+        loop {
+            let (seen, held, now) = match self.take(env, effort) {
+                Ok(taken) => taken,
+                Err(looked) => return looked,
+            };
+            if let Some(end) = self.run(env, seen, held, effort, (since_ms, now)) {
+                return end;
+            }
+        }
+    }
+
+    /// LOOK up to the lease: the word before, the word now, and the time. `Err`: whoever has it, or why it is not taken.
+    pub(super) fn take(&mut self, env: &E, effort: Effort) -> Result<(Word, Word, u64), Looked> {
+        let control = env.control();
         loop {
             let seen = control.lease.load();
             let now = env.coarse_ms();
@@ -144,22 +157,22 @@ impl<E: Env> Committer<E> {
                     // Who attaches or recovers may be the last to come for a long time: `Force` asks the kernel at once.
                     let beats = now.abs_diff(control.beat.load(Ordering::Relaxed)) < BEAT_MS;
                     if beats && effort != Effort::Force {
-                        return Looked::Busy;
+                        return Err(Looked::Busy);
                     }
                     if now.wrapping_sub(self.probed_ms) < PROBE_MS && effort != Effort::Force {
-                        return Looked::Stuck(slot);
+                        return Err(Looked::Stuck(slot));
                     }
                     self.probed_ms = now;
                     let Some(dead) = env.prove_dead(slot) else {
-                        return if beats { Looked::Busy } else { Looked::Stuck(slot) };
+                        return Err(if beats { Looked::Busy } else { Looked::Stuck(slot) });
                     };
                     Some(dead)
                 }
                 State::Free | State::Pending(_) if effort != Effort::Force && now < self.own_trouble.0 => {
-                    return Looked::Failed(self.own_trouble.2);
+                    return Err(Looked::Failed(self.own_trouble.2));
                 }
                 State::Free | State::Pending(_) if waits => {
-                    return Looked::Failed(control.trouble.last_error.load(Ordering::Relaxed) as u32 as i32);
+                    return Err(Looked::Failed(control.trouble.last_error.load(Ordering::Relaxed) as u32 as i32));
                 }
                 // Free, or pending, or held by this very slot: by a thread of ours that panicked, or by the process
                 // that had the slot before us. The commit mutex and the slot lock say that it is not at work.
@@ -169,14 +182,12 @@ impl<E: Env> Committer<E> {
             if let State::Held(slot) | State::Pending(slot) = seen.state()
                 && !env.can_reach(slot)
             {
-                return Looked::Stuck(slot);
+                return Err(Looked::Stuck(slot));
             }
             let Some(held) = self.acquire(env, seen) else { continue };
             drop(proof);
             env.step(Step::Acquired);
-            if let Some(end) = self.run(env, seen, held, effort, (since_ms, now)) {
-                return end;
-            }
+            return Ok((seen, held, now));
         }
     }
 
@@ -218,11 +229,7 @@ impl<E: Env> Committer<E> {
         (since_ms, now_ms): (u64, u64),
     ) -> Option<Looked> {
         let control = env.control();
-        control.beat.store(now_ms, Ordering::Relaxed);
-        if seen.state() != State::Free {
-            // The dead or failed holder may have taken bits and done nothing about them.
-            self.pending.fill(control.wishes.high_water.load(Ordering::Acquire) as usize);
-        }
+        self.enter(env, seen, now_ms);
         match self.work(env, effort) {
             Ok(finished) => {
                 self.own_trouble = (0, 0, 0);
@@ -237,6 +244,16 @@ impl<E: Env> Committer<E> {
                 if effort == Effort::Call || !finished { self.leave_or_go_on(env, since_ms) } else { None }
             }
             Err(failure) => Some(self.give_up(env, held, &failure)),
+        }
+    }
+
+    /// A3: what is due before anything else is done under the lease.
+    pub(super) fn enter(&mut self, env: &E, seen: Word, now_ms: u64) {
+        let control = env.control();
+        control.beat.store(now_ms, Ordering::Relaxed);
+        if seen.state() != State::Free {
+            // The dead or failed holder may have taken bits and done nothing about them.
+            self.pending.fill(control.wishes.high_water.load(Ordering::Acquire) as usize);
         }
     }
 
@@ -265,7 +282,7 @@ impl<E: Env> Committer<E> {
     }
 
     /// LOOP. True: everything seen is in the file. False: the budget is spent.
-    fn work(&mut self, env: &E, effort: Effort) -> Result<bool, Failure> {
+    pub(super) fn work(&mut self, env: &E, effort: Effort) -> Result<bool, Failure> {
         self.resume(env, false)?;
         self.refresh_settings(env)?;
         self.chores(env);
@@ -344,7 +361,7 @@ impl<E: Env> Committer<E> {
     }
 
     /// YIELD: the note stays as it is while the lease names this slot; whoever comes next finishes it.
-    fn give_up(&mut self, env: &E, held: Word, failure: &Failure) -> Looked {
+    pub(super) fn give_up(&mut self, env: &E, held: Word, failure: &Failure) -> Looked {
         let control = env.control();
         let trouble = &control.trouble;
         let longer = |wait: u64| wait.saturating_mul(2).clamp(RETRY_MS.0, RETRY_MS.1);

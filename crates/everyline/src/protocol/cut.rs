@@ -123,6 +123,9 @@ impl<E: Env> Committer<E> {
                 }
                 Ok(rotation::numbered(log, 1))
             }
+            Naming::Staged => {
+                Ok(rotation::staged(log, env.now_ns(), env.control().file.rollover_at.load(Ordering::Relaxed)))
+            }
             Naming::Dated => {
                 let rollover = env.control().file.rollover_at.load(Ordering::Relaxed) as i64;
                 let when = stamp.map_or(now, |ns| (ns / 1_000_000_000) as i64);

@@ -16,7 +16,7 @@ use crate::journal::layout::Control;
 use crate::options::Fsync;
 
 /// The path of the log is looked at this often while records flow.
-const PATH_CHECK_MS: u64 = 10;
+pub(super) const PATH_CHECK_MS: u64 = 10;
 /// A file that processes of two journals have open is not rotated for this long.
 const CONTESTED_MS: u64 = 400;
 /// Between two looks at whether they still do.
@@ -46,10 +46,16 @@ impl<E: Env> Committer<E> {
                 self.open = None;
             }
         }
-        control.trouble.path_seen_ms.store(now, Ordering::Relaxed);
         env.watch();
-        let failed = Failure::new(Operation::Open);
-        let live = env.lookup(env.log()).map_err(&failed)?;
+        self.look_at_path(env, known)?;
+        // Last: after a death in it, the successor looks for itself.
+        control.trouble.path_seen_ms.store(now, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn look_at_path(&mut self, env: &E, known: FileId) -> Result<(), Failure> {
+        let control = env.control();
+        let live = env.lookup(env.log()).map_err(Failure::new(Operation::Open))?;
         match live {
             Some(meta) if meta.id == known => {
                 // Others may have appended, or emptied the file.

@@ -17,6 +17,8 @@ pub mod cut;
 #[cfg(not(loom))]
 pub mod env;
 #[cfg(not(loom))]
+pub mod exclusive;
+#[cfg(not(loom))]
 pub mod live;
 #[cfg(not(loom))]
 pub mod locate;

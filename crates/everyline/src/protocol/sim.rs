@@ -354,6 +354,7 @@ pub fn archive_rank(naming: Naming, name: &str) -> Option<(String, u32)> {
     let rest = name.strip_prefix(LOG)?.strip_prefix('.')?;
     let rest = rest.strip_suffix(".gz").unwrap_or(rest);
     match naming {
+        Naming::Staged => None,
         Naming::Numbered => Some((String::new(), rest.parse().ok()?)),
         Naming::Sequence => {
             let (stamp, number) = rest.split_once("Z-")?;
@@ -422,6 +423,8 @@ impl Process {
             Naming::Dated | Naming::Sequence => {
                 archives.len() > keep as usize && archives.first().is_some_and(|(_, oldest)| *oldest == name)
             }
+            // The application's to delete.
+            Naming::Staged => false,
         };
         if settings.naming == Naming::Numbered {
             archives.reverse();

@@ -29,6 +29,9 @@ pub enum Naming {
     Dated,
     /// `app.log.20260131T101500Z-000123`: time of the cut in UTC, and a number that no other archive of the log has.
     Sequence,
+    /// `.app.log.staged-<time>-<rollover>`: a file on its way to the name and the treatment that the application gives
+    /// it. Hidden, so that no tailer and no retention takes it for an archive.
+    Staged,
 }
 
 impl Naming {
@@ -38,12 +41,14 @@ impl Naming {
             Self::Numbered => "numbered",
             Self::Dated => "dated",
             Self::Sequence => "sequence",
+            Self::Staged => "staged",
         }
     }
 
     /// Inverse of `word`.
     pub(crate) fn from_word(word: &str) -> Option<Self> {
-        [Self::Numbered, Self::Dated, Self::Sequence].into_iter().find(|naming| naming.word() == word)
+        let all = [Self::Numbered, Self::Dated, Self::Sequence, Self::Staged];
+        all.into_iter().find(|naming| naming.word() == word)
     }
 }
 
@@ -90,6 +95,12 @@ pub fn parse_dated<'a>(log: &str, name: &'a str, schedule: Option<&Schedule>) ->
 /// The stamp of a cut at `now_s` that no schedule asked for: to the second, in UTC or local time.
 pub fn cut_stamp(now_s: i64, utc: bool) -> String {
     schedule::stamp(CUT_FORMAT, now_s, utc)
+}
+
+/// The name of a file that waits for its own: unique, and in the order of cuts. `rollover_at_s` is when its period
+/// ended, or 0 without a schedule; both numbers are hexadecimal.
+pub fn staged(log: &str, now_ns: u64, rollover_at_s: u64) -> String {
+    format!(".{log}.staged-{now_ns:016x}-{rollover_at_s:x}")
 }
 
 /// True if `name` can be the name of a file in its directory: not empty, not too long, no path, no NUL.
@@ -173,6 +184,16 @@ mod tests {
             assert_eq!(parse_sequence("a.log", foreign), None, "{foreign}");
         }
         assert_eq!(parse_sequence("a.log", "a.log.20231114T221320Z-1000000").map(|(_, n)| n), Some(1_000_000));
+    }
+
+    #[test]
+    fn staged_names_sort_by_time_and_are_nobodys_archives() {
+        let names: Vec<_> = [9, 10, 1_700_000_000_000_000_000, u64::MAX].map(|ns| staged("a.log", ns, ns >> 30)).into();
+        assert!(names.is_sorted(), "{names:?}");
+        for name in &names {
+            assert!(!name.ends_with(".log") && !name.starts_with("a.log") && is_base_name(name));
+            assert_eq!((parse_numbered("a.log", name), parse_dated("a.log", name, None)), (None, None));
+        }
     }
 
     #[test]

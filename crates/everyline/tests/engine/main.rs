@@ -8,6 +8,7 @@ mod bad_input;
 mod descriptors;
 mod devices;
 mod durability;
+mod exclusive;
 mod foreign;
 mod forking;
 mod full;

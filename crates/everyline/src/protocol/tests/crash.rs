@@ -1,7 +1,7 @@
 //! A process dies at every point of a script, and whoever recovers it dies at every point of the recovery.
 
 use super::super::sim::Plan;
-use super::harness::{Act, LONG, Recovery, Run, SHORT, UPKEEP, dated, numbered, sequence, stride};
+use super::harness::{Act, LONG, Recovery, Run, SHORT, STEPS, UPKEEP, by_steps, dated, numbered, sequence, stride};
 use super::oracle::{Rules, audit};
 use crate::protocol::env::Settings;
 
@@ -54,6 +54,29 @@ fn death_at_every_point_while_archives_are_deleted_for_their_size() {
     let mut script = UPKEEP.to_vec();
     script.extend([Act::Retire(1), Act::Log(0, 5003), Act::Retire(2), Act::Log(1, 2003), Act::Zip(1), Act::Retire(0)]);
     every_point("sequence", &sequence(), &script);
+}
+
+#[test]
+fn death_at_every_point_of_steps_of_the_applications() {
+    every_point("steps", &by_steps(), STEPS);
+}
+
+/// Somebody who has the old file open comes before the few ms are over in which nobody looks at the path.
+#[test]
+fn a_successor_within_the_same_instant_looks_at_the_path() {
+    for point in 0..points(&by_steps(), STEPS) {
+        let plan = Plan { crash_at: Some(point), ..Plan::default() };
+        let mut run = Run::new(by_steps(), plan, Recovery::Other, None);
+        for act in STEPS {
+            let (slot, done) = run.act_without_recovery(*act);
+            if !done {
+                run.act(Act::Log((slot + 1) % 3, 5));
+                assert!(run.look((slot + 1) % 3, true));
+            }
+        }
+        run.finish();
+        assert_eq!(audit(&run.world, Rules::default()), Ok(()), "death at point {point}");
+    }
 }
 
 /// Pairs of points; the first one shifted by the way of recovery.

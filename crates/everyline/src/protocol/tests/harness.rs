@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 
 use super::super::commit::{Committer, Effort, Looked, pack_at};
 use super::super::dirty::Slots;
-use super::super::env::Settings;
+use super::super::env::{Env, Settings};
 use super::super::sim::{Crash, LOG, Mutation, Plan, Process, SLOTS, World};
 use super::oracle::{Rules, audit};
 use crate::journal::layout::Phase;
@@ -31,6 +31,8 @@ pub enum Act {
     Zip(u16),
     /// Upkeep: the oldest archive goes.
     Retire(u16),
+    /// The application renames the live file in a step of its own.
+    Step(u16),
 }
 
 /// Who takes over from a process that died.
@@ -176,6 +178,19 @@ impl Run {
                     m.committer.chore = None;
                 }),
             ),
+            Act::Step(slot) => (
+                slot,
+                self.guarded(slot, |m| {
+                    let env = m.env.clone();
+                    let rename = || {
+                        // Nothing is ever deleted in such a script, so each name is later than all before.
+                        let archives = env.world.disk.borrow().names.len();
+                        env.rename(LOG, &format!("{LOG}.2000.{archives}"))
+                    };
+                    let _ = m.committer.exclusive(&m.env, rename, || false);
+                    m.committer.look(&m.env, Effort::Call);
+                }),
+            ),
             Act::Rotate(slot) => (
                 slot,
                 self.guarded(slot, |m| {
@@ -315,6 +330,30 @@ pub const UPKEEP: &[Act] = &[
     Act::Zip(0),
     Act::Rotate(0),
     Act::Log(0, 59),
+];
+
+/// No rotation but by the application.
+pub fn by_steps() -> Settings {
+    Settings { max_bytes: None, naming: Naming::Dated, keep: None, ..numbered() }
+}
+
+/// Steps of the application's among log calls, within the few ms in which nobody looks at the path, and after them.
+pub const STEPS: &[Act] = &[
+    Act::Log(0, 7),
+    Act::Log(1, 133),
+    Act::Publish(2, 1001),
+    Act::Step(0),
+    Act::Log(1, 9),
+    Act::Log(2, 47),
+    Act::Step(2),
+    Act::Publish(0, 501),
+    Act::Step(1),
+    Act::Step(1),
+    Act::Log(0, 13),
+    Act::Tick(30),
+    Act::Log(1, 3001),
+    Act::Step(0),
+    Act::Log(1, 77),
 ];
 
 /// Odd sizes, three processes, size and time rotations, a full ring, records larger than ring and buffer.

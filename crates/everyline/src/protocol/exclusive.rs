@@ -1,0 +1,95 @@
+//! A step of the application's own under the writer lease: it may rename, remove and make files as it likes.
+//!
+//! Promise: while the step runs, nobody writes to the log or changes a name, and everything that this process had
+//! published before is in the file. What stands at the path afterwards is the live file; nothing there: a new one is
+//! made. It never waits: if the lease is not to be had now, it says so. A death inside the step leaves an idle note and
+//! a control file that makes the successor look at the path first. If the step forks, the child must touch nothing of
+//! the engine it came from: it is told so, and returns.
+
+use std::sync::atomic::Ordering;
+
+use super::commit::{Committer, Effort, Looked, load_id};
+use super::env::Env;
+use super::lease::Word;
+use super::live::PATH_CHECK_MS;
+use super::trouble::{Failure, Operation};
+use crate::protocol::dirty::Slots;
+
+/// What is published by others is written for at most so many batches' spells before the step goes on without more.
+const SPELLS: u32 = 4;
+
+/// How a step ended.
+#[derive(Debug)]
+pub enum Exclusive<R> {
+    /// It ran.
+    Ran(R),
+    /// It ran, and this is a child that it forked: nothing of the engine exists here.
+    Forked(R),
+    /// It did not run.
+    Not(Looked),
+}
+
+impl<E: Env> Committer<E> {
+    /// Runs `act` under the lease, if the lease can be had at once. `is_child` is asked right after it.
+    pub fn exclusive<R>(&mut self, env: &E, act: impl FnOnce() -> R, is_child: impl FnOnce() -> bool) -> Exclusive<R> {
+        let (seen, held, now) = match self.take(env, Effort::Drain) {
+            Ok(taken) => taken,
+            Err(looked) => return Exclusive::Not(looked),
+        };
+        self.enter(env, seen, now);
+        if let Err(failure) = self.settle(env) {
+            return Exclusive::Not(self.give_up(env, held, &failure));
+        }
+        let result = act();
+        if is_child() {
+            return Exclusive::Forked(result);
+        }
+        self.look_anew(env, held);
+        Exclusive::Ran(result)
+    }
+
+    /// Everything into the file, and nothing known of the path that a successor could rely on.
+    fn settle(&mut self, env: &E) -> Result<(), Failure> {
+        // Names are not to be changed under a journal that others use no more.
+        if !env.journal_is_current() {
+            return Err(Failure { operation: Operation::Open, errno: libc::ESTALE });
+        }
+        for _ in 0..SPELLS {
+            if self.work(env, Effort::Drain)? {
+                break;
+            }
+        }
+        // A look at the file now: what is in it has been seen at its path, so if the step deletes it nobody rescues it.
+        look_at_path_next(env);
+        self.check_file(env)?;
+        look_at_path_next(env);
+        Ok(())
+    }
+
+    /// Takes up whatever the step left at the path, and gives the lease back.
+    fn look_anew(&mut self, env: &E, held: Word) {
+        let control = env.control();
+        let before = load_id(&control.file.id);
+        look_at_path_next(env);
+        if let Err(failure) = self.check_file(env) {
+            // Nothing is written by anybody before a look at the path has succeeded.
+            look_at_path_next(env);
+            self.open = None;
+            self.give_up(env, held, &failure);
+            return;
+        }
+        if load_id(&control.file.id) != before {
+            control.trouble.rotations.fetch_add(1, Ordering::Relaxed);
+        }
+        control.dirty.put_back(&self.pending);
+        self.pending = Slots::default();
+        // Whoever published meanwhile has left in the belief that this process looks again (I2): the caller does.
+        control.lease.release(held, &control.dirty);
+    }
+}
+
+/// Whoever is the next to write looks at the path first.
+fn look_at_path_next<E: Env>(env: &E) {
+    let long_ago = env.coarse_ms().wrapping_sub(PATH_CHECK_MS);
+    env.control().trouble.path_seen_ms.store(long_ago, Ordering::Relaxed);
+}
