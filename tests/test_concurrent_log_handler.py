@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import gzip
 import inspect
-import io
 import logging
-import logging.config
 import logging.handlers
 import multiprocessing
 import os
@@ -21,7 +19,7 @@ from everyline.concurrent_log_handler import (
     ConcurrentRotatingFileHandler,
     ConcurrentTimedRotatingFileHandler,
 )
-from oracle import FORMAT, check, contents, record, write
+from oracle import FORMAT, check, contents, record, run, write
 
 
 def emit(handler: logging.Handler, *numbers: int) -> None:
@@ -239,22 +237,33 @@ def test_hooks_around_a_record(log: Path) -> None:
     assert log.read_text() == "number 0!\n"
 
 
-def test_file_config_and_pickle(log: Path) -> None:
+def test_file_config(log: Path) -> None:
     text = (
         "[loggers]\nkeys=root\n[handlers]\nkeys=file\n[formatters]\nkeys=\n"
         "[logger_root]\nlevel=INFO\nhandlers=file\n"
         f"[handler_file]\nclass=handlers.ConcurrentRotatingFileHandler\nargs=({str(log)!r}, 'a', 512, 5)\n"
     )
-    root = logging.getLogger()
-    before = root.handlers[:]
-    try:
-        logging.config.fileConfig(io.StringIO(text), disable_existing_loggers=False)
-        (handler,) = root.handlers
-    finally:
-        root.handlers[:] = before
-    # Unless the package itself was imported later, which puts its own classes there.
-    assert type(handler).__name__ == "ConcurrentRotatingFileHandler"
-    handler.close()
+    script = (
+        "import io, logging.config, sys, everyline\n"
+        "logging.config.fileConfig(io.StringIO(sys.argv[1]))\n"
+        "logging.warning('here')\n"
+        "print(type(logging.getLogger().handlers[0]).__module__)\n"
+    )
+    assert run(script, text).stdout == "everyline.concurrent_log_handler\n"
+    assert log.read_text() == "here\n"
+
+
+def test_the_package_itself_stays_where_it_is_imported() -> None:
+    pytest.importorskip("concurrent_log_handler")
+    for first, second in (("concurrent_log_handler", "everyline"), ("everyline", "concurrent_log_handler")):
+        script = (
+            f"import {first}, {second}, logging.handlers\n"
+            "print(logging.handlers.ConcurrentRotatingFileHandler.__module__)\n"
+        )
+        assert run(script).stdout == "concurrent_log_handler\n"
+
+
+def test_pickle(log: Path) -> None:
     twin = pickle.loads(pickle.dumps(ConcurrentTimedRotatingFileHandler(log, use_gzip=True, chmod=0o600)))
     assert (twin.use_gzip, twin.chmod) == (True, 0o600)
     emit(twin, 0)

@@ -333,5 +333,7 @@ class ConcurrentTimedRotatingFileHandler(_Concurrent, TimedRotatingFileHandler):
 
 
 for _class in (ConcurrentRotatingFileHandler, ConcurrentTimedRotatingFileHandler):
-    # As the package does: for `class=handlers.ConcurrentRotatingFileHandler` in a fileConfig.
-    setattr(logging.handlers, _class.__name__, _class)
+    # As the package does: for `class=handlers.ConcurrentRotatingFileHandler` in a fileConfig. Where the
+    # package itself is imported, its classes stay.
+    if not hasattr(logging.handlers, _class.__name__):
+        setattr(logging.handlers, _class.__name__, _class)

@@ -14,13 +14,9 @@ import re
 from typing import Any
 
 from everyline import _archives
+from everyline._arguments import engine_options, text_encoding
 from everyline._bends import WATCHED
-from everyline._engine_handler import (
-    EngineHandler,
-    PythonsFileHandler,
-    engine_options,
-    text_encoding,
-)
+from everyline._engine_handler import EngineHandler, PythonsFileHandler
 from everyline._rotating import Rotating
 from everyline._stream import LogStream
 from everyline._timed import ByTime, unit, units_of
