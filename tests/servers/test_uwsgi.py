@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import http.client
 import os
+import re
 import shutil
 import signal
 import sys
+import time
 from pathlib import Path
 
 import pages
@@ -31,6 +33,29 @@ def uwsgi(directory: Path, log: Path, *options: str) -> Server:
     return Server(directory, [*command, "--virtualenv", sys.prefix, *options], port)
 
 
+def workers_of(server: Server) -> set[int]:
+    """When each of them has answered a request.
+
+    A worker that gets a signal of its master's right after its fork misses it, and uWSGI waits for it for
+    a minute. That is so with every handler.
+    """
+
+    def answer() -> bool:
+        server.drive(6)
+        answering = {int(pid) for pid in re.findall(r"\[pid: (\d+)\|", server.said())}
+        return len(children(server.pid)) == 3 and answering >= set(children(server.pid))
+
+    wait_until(answer, "each worker to answer")
+    return set(children(server.pid))
+
+
+def is_quiet(server: Server) -> bool:
+    """Whether no worker came or went for longer than uWSGI waits between two of them."""
+    before = set(children(server.pid))
+    time.sleep(3)
+    return len(before) == 3 and before == set(children(server.pid))
+
+
 WAYS = {
     "prefork": (),
     "lazy": ("--lazy-apps",),
@@ -42,8 +67,7 @@ WAYS = {
 @pytest.mark.parametrize("way", WAYS)
 def test_reload(tmp_path: Path, log: Path, way: str) -> None:
     with uwsgi(tmp_path, log, *WAYS[way]) as server:
-        wait_until(lambda: len(children(server.pid)) >= 3, "the workers")
-        first = set(children(server.pid))
+        first = workers_of(server)
 
         def reload() -> None:
             # The master starts anew in its own process, by exec.
@@ -52,6 +76,7 @@ def test_reload(tmp_path: Path, log: Path, way: str) -> None:
 
         server.drive(260, {100: reload})
         assert len(server.answered) >= 0.9 * 260
+        workers_of(server)
         server.stop(warns=way == "hooks")
     ledger = server.check(log)
     assert ledger.archives >= 8
@@ -61,8 +86,9 @@ def test_reload(tmp_path: Path, log: Path, way: str) -> None:
 def test_workers_that_end_after_some_requests(tmp_path: Path, log: Path) -> None:
     with uwsgi(tmp_path, log, "--max-requests", "20", "--min-worker-lifetime", "0") as server:
         server.drive(200)
-        server.stop()
         assert len(server.answered) >= 190
+        wait_until(lambda: is_quiet(server), "the last workers to be there")
+        server.stop()
     assert len(server.check(log).processes()) >= 4
 
 
@@ -74,6 +100,7 @@ def test_workers_killed(tmp_path: Path, log: Path) -> None:
             server.drive(30)
         at = {n: lambda: os.kill(children(server.pid)[0], signal.SIGKILL) for n in (40, 80, 120)}
         server.drive(160, at)
+        workers_of(server)
         server.stop()
     ledger = server.check(log)
     assert {"hang-0", "hang-1"} <= {request for request, _ in ledger.copies}
