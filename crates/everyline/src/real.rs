@@ -318,6 +318,11 @@ impl Env for Real {
         }
     }
 
+    fn may_open_log(&self) -> bool {
+        let flags = OFlags::RDWR | OFlags::APPEND;
+        self.directory().and_then(|directory| os::open_at(directory, &self.log.name, flags, 0)).is_ok()
+    }
+
     fn create(&self, name: &str, like: Option<&Meta>) -> io::Result<Handle> {
         let flags = OFlags::RDWR | OFlags::APPEND | OFlags::CREATE | OFlags::EXCL;
         let settings = like.is_none().then(|| self.known_settings());

@@ -130,6 +130,10 @@ pub trait Env {
     fn log(&self) -> &str;
     /// Opens an existing file. Never follows a symbolic link.
     fn open(&self, name: &str) -> io::Result<Self::File>;
+    /// False if this process could not open the log by its name.
+    fn may_open_log(&self) -> bool {
+        true
+    }
     /// Makes a new file, with owner and mode of `like`. `AlreadyExists` if there is one.
     fn create(&self, name: &str, like: Option<&Meta>) -> io::Result<Self::File>;
     /// Appends; may write less.

@@ -212,7 +212,8 @@ impl<E: Env> Committer<E> {
 
     /// A rotation that did not happen: the record goes into the old file, and it is tried again later. Unless the
     /// descriptors of this process were closed: then it gives up, attaches anew, and others rotate.
-    /// A process that lacks the rights (a worker that gave root up) keeps it to itself: those who have them rotate.
+    /// A process that lacks the rights (a worker that gave root up) keeps it to itself: those who have them rotate. Unless
+    /// it could not open the new file either, and writes through what it has open: then a rotation would silence it.
     pub(super) fn rotation_failed(&mut self, env: &E, failure: &Failure) -> Result<(), Failure> {
         if failure.errno == libc::EBADF {
             return Err(Failure { operation: failure.operation, errno: failure.errno });
@@ -220,7 +221,8 @@ impl<E: Env> Committer<E> {
         let (control, until) = (env.control(), env.coarse_ms() + ROTATE_RETRY_MS);
         if matches!(failure.errno, libc::EACCES | libc::EPERM) {
             self.denied = (until, failure.errno);
-        } else {
+        }
+        if !self.is_denied(env.coarse_ms()) || !env.may_open_log() {
             control.trouble.rotate_retry_at_ms.store(until, Ordering::Relaxed);
         }
         control.trouble.rotations_failed.fetch_add(1, Ordering::Relaxed);

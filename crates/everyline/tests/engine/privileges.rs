@@ -140,6 +140,8 @@ fn a_rotation_that_one_process_may_not_do_is_done_by_another_that_may() {
     let Some(dir) = root_dir() else { return };
     let log = dir.builder().max_bytes(3000).keep(Some(500)).open().unwrap();
     log.append(&record(0, 0, 60)).unwrap();
+    // Anybody may write this file and those that follow it; only root may rename in the directory.
+    std::fs::set_permissions(dir.log(), std::fs::Permissions::from_mode(0o666)).unwrap();
     let shared = Shared::new();
     let child = fork(|| {
         become_user(NOBODY);
@@ -161,6 +163,30 @@ fn a_rotation_that_one_process_may_not_do_is_done_by_another_that_may() {
     // What it left in its ring.
     everyline::recover(&dir.log()).unwrap();
     assert_exactly(&dir.all(), [(0, 300), (1, shared.get(0))]);
+}
+
+#[test]
+fn root_does_not_rotate_away_what_its_children_could_not_open_again() {
+    let Some(dir) = root_dir() else { return };
+    let log = dir.builder().max_bytes(3000).keep(Some(500)).open().unwrap();
+    log.append(&record(0, 0, 60)).unwrap();
+    let shared = Shared::new();
+    let child = fork(|| {
+        become_user(NOBODY);
+        for seq in 0..200 {
+            log.append(&record(1, seq, 60)).unwrap();
+        }
+        shared.set(0, 1);
+        until("root to log", || shared.get(0) == 2);
+        (200..220).for_each(|seq| log.append(&record(1, seq, 60)).unwrap());
+        log.flush().expect("written by itself");
+    });
+    until("the child to log", || shared.get(0) == 1);
+    assert!(log.status().unwrap().rotations_failed > 0);
+    (1..20).for_each(|seq| log.append(&record(0, seq, 60)).unwrap());
+    shared.set(0, 2);
+    child.join();
+    assert_exactly(&dir.all(), [(0, 20), (1, 220)]);
 }
 
 #[test]
