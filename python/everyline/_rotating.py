@@ -25,6 +25,8 @@ from everyline._engine_handler import EngineHandler
 from everyline._step import is_in_step
 from everyline._stream import LogStream
 
+# A rotator that logs could go on for ever.
+_LAST_ROUNDS = 8
 # While another process treats archives, this one looks again so often.
 _LOOK_AGAIN_S = 1.0
 
@@ -170,12 +172,28 @@ class Rotating(EngineHandler):
         done = _archives.treat(self, stream.appender, record)
         self._look_again_at = float("inf") if done else time.monotonic() + _LOOK_AGAIN_S
 
+    def _treat_before_leaving(self) -> None:
+        """Nothing of ours stays behind staged, as far as it is ours to say: others may be cutting on."""
+        stream = self._stream
+        if stream is None:
+            return
+        try:
+            # What is written now may be what cuts the file once more.
+            stream.flush()
+        except OSError:
+            # `close` tells of it.
+            pass
+        for _ in range(_LAST_ROUNDS):
+            self._treated_upto = -1
+            self._treat(None)
+            if self._look_again_at == float("inf"):
+                return
+
     def close(self) -> None:
         self.acquire()
         try:
             if self._names and not is_in_step(self.baseFilename):
-                self._treated_upto = -1
-                self._treat(None)
+                self._treat_before_leaving()
         finally:
             self.release()
             super().close()
