@@ -59,7 +59,6 @@ class Options:
         overflow_bytes: int | None = None,
         journal_dir: str | PathLike[str] | None = None,
         truncate: bool = False,
-        mode: int = 0o666,
     ) -> Options: ...
     def __eq__(self, other: object, /) -> bool: ...
 
