@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pages
-from harness import ROTATION, WAIT_S, Server, children, environment, python, wait_until
+from harness import FORK_WARNING, ROTATION, WAIT_S, Server, children, environment, python, wait_until
 
 # A task answers when its lines were accepted. One that kills its process says so in a file.
 TASKS = """
@@ -78,6 +78,8 @@ def test_a_pool(tmp_path: Path, log: Path) -> None:
         worker.stop()
     ledger = worker.check(log)
     assert ledger.archives >= 5 and len(ledger.processes()) == 3
+    # Celery has Python's warnings in the log.
+    assert not ledger.said(FORK_WARNING)
     # The main process and the pool write to the same log.
     assert ledger.said("ready.") and ledger.said("succeeded in")
 
