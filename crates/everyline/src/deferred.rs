@@ -21,8 +21,9 @@ const NAP: Duration = Duration::from_micros(500);
 const NAP_MOST: Duration = Duration::from_millis(4);
 /// Looks that found nothing before the thread sleeps for good.
 const IDLE_NAPS: u32 = 20;
-/// Longest sleep, after which it looks by itself: for what a dead process left.
-const SLEEP: Duration = Duration::from_millis(250);
+/// Sleeps after the last record, after which it looks by itself, for what a dead process left. Then it sleeps until it is
+/// woken: an idle process makes no wake-ups.
+const SLEEPS: [Duration; 3] = [Duration::from_millis(250), Duration::from_secs(1), Duration::from_secs(4)];
 
 /// The thread works, or naps where waking it would be no use.
 const AWAKE: u32 = 0;
@@ -124,7 +125,7 @@ impl Thread {
 }
 
 fn run(state: &State, engine: &Weak<Engine>) {
-    let (mut idle, mut nap) = (0, NAP);
+    let (mut idle, mut slept, mut nap) = (0, 0, NAP);
     while !state.stop.load(Ordering::Acquire) {
         let Some(engine) = engine.upgrade() else { return };
         let before = engine.mark();
@@ -135,11 +136,11 @@ fn run(state: &State, engine: &Weak<Engine>) {
             engine.sync_if_due(every, &engine.options);
         }
         let busy = found || engine.mark() != before || engine.env.control().dirty.any() || engine.owes_sync().is_some();
-        idle = if busy { 0 } else { idle + 1 };
+        (idle, slept) = if busy { (0, 0) } else { (idle + 1, slept) };
         if idle <= IDLE_NAPS {
             drop(engine);
             if looked == Looked::Clean {
-                sleep(state, NAPPING, nap);
+                sleep(state, NAPPING, Some(nap));
             } else {
                 // Another process is at it, or writing fails: nothing a full ring could hurry.
                 std::thread::sleep(nap);
@@ -154,18 +155,22 @@ fn run(state: &State, engine: &Weak<Engine>) {
             idle = 0;
             continue;
         }
+        // Taken by a holder who may have died with it: then nobody else comes for it.
+        let settled = engine.reached(engine.mark());
         drop(engine);
-        sleep(state, ASLEEP, SLEEP);
+        sleep(state, ASLEEP, if settled { SLEEPS.get(slept).copied() } else { Some(SLEEPS[0]) });
+        slept += usize::from(settled);
     }
 }
 
 /// Sleeps until woken, at most `most`.
-fn sleep(state: &State, how: u32, most: Duration) {
+fn sleep(state: &State, how: u32, most: Option<Duration>) {
     // Where the caller has announced it before its last look, a wake that came since must not be undone.
     if how == NAPPING {
         state.asleep.store(how, Ordering::Relaxed);
     }
-    let time = futex::Timespec { tv_sec: 0, tv_nsec: i64::from(most.subsec_nanos()) };
-    let _ = futex::wait(&state.asleep, futex::Flags::PRIVATE, how, Some(&time));
+    let time =
+        most.map(|most| futex::Timespec { tv_sec: most.as_secs() as i64, tv_nsec: i64::from(most.subsec_nanos()) });
+    let _ = futex::wait(&state.asleep, futex::Flags::PRIVATE, how, time.as_ref());
     state.asleep.store(AWAKE, Ordering::Relaxed);
 }

@@ -106,6 +106,8 @@ pub struct FileState {
     pub orphan_from: AtomicU64,
     /// Coarse ms until which this file is not rotated, because processes of another journal may write to it; 0: not set.
     pub contested_until_ms: AtomicU64,
+    /// Not 0: a step of the application's is under way, or its process died in it: the file may have been rotated by it.
+    pub stepping: AtomicU64,
 }
 
 /// Back-off and news. Holder only, unless said otherwise.

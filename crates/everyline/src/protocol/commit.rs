@@ -73,6 +73,10 @@ pub struct Committer<E: Env> {
     own_trouble: (u64, u64, i32),
     /// Until when this process does not try to rotate, which it may not, and the errno it was told so with.
     pub(super) denied: (u64, i32),
+    /// The live file that this process found moved away, and when.
+    pub(super) gone: (FileId, u64),
+    /// The next look at the path makes a new file at once, if there is none.
+    pub(super) wants_new_file: bool,
     pub(super) descriptor_checked_ms: u64,
     /// To be done under the lease at the next look; then what came of it is in `chore_done`.
     pub chore: Option<Chore>,
@@ -100,6 +104,8 @@ impl<E: Env> Committer<E> {
             probed_ms: 0,
             own_trouble: (0, 0, 0),
             denied: (0, 0),
+            gone: (FileId::NONE, 0),
+            wants_new_file: false,
             descriptor_checked_ms: 0,
             chore: None,
             chore_done: None,

@@ -37,6 +37,7 @@ impl<E: Env> Committer<E> {
             // Not ours any more: the next look at the path takes up whatever is there.
             Ok(_) => {
                 env.control().trouble.path_seen_ms.store(0, Ordering::Relaxed);
+                self.wants_new_file = true;
                 return self.check_file(env);
             }
             Err(e) => {

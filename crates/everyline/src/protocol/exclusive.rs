@@ -63,6 +63,7 @@ impl<E: Env> Committer<E> {
         look_at_path_next(env);
         self.check_file(env)?;
         look_at_path_next(env);
+        env.control().file.stepping.store(1, Ordering::Relaxed);
         Ok(())
     }
 
@@ -71,6 +72,7 @@ impl<E: Env> Committer<E> {
         let control = env.control();
         let before = load_id(&control.file.id);
         look_at_path_next(env);
+        self.wants_new_file = true;
         if let Err(failure) = self.check_file(env) {
             // Nothing is written by anybody before a look at the path has succeeded.
             look_at_path_next(env);
@@ -78,6 +80,7 @@ impl<E: Env> Committer<E> {
             self.give_up(env, held, &failure);
             return;
         }
+        control.file.stepping.store(0, Ordering::Relaxed);
         if load_id(&control.file.id) != before {
             control.trouble.rotations.fetch_add(1, Ordering::Relaxed);
         }

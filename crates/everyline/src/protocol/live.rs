@@ -17,6 +17,8 @@ use crate::options::Fsync;
 
 /// The path of the log is looked at this often while records flow.
 pub(super) const PATH_CHECK_MS: u64 = 10;
+/// A log that was moved away is not made anew for this long.
+const GRACE_MS: u64 = 50;
 /// A file that processes of two journals have open is not rotated for this long.
 const CONTESTED_MS: u64 = 400;
 /// Between two looks at whether they still do.
@@ -47,7 +49,9 @@ impl<E: Env> Committer<E> {
             }
         }
         env.watch();
-        self.look_at_path(env, known)?;
+        let looked = self.look_at_path(env, known);
+        self.wants_new_file = false;
+        looked?;
         // Last: after a death in it, the successor looks for itself.
         control.trouble.path_seen_ms.store(now, Ordering::Relaxed);
         Ok(())
@@ -68,8 +72,28 @@ impl<E: Env> Committer<E> {
                 self.open_live(env, known)?;
                 old.map_or(Ok(()), |old| self.rescue(env, &old))
             }
+            None if self.waits_for_a_new_file(env, known) => Ok(()),
             live => self.adopt(env, live, known),
         }
+    }
+
+    /// Whoever has moved the file away may be about to make the new one himself (logrotate's `create`), and must not find
+    /// ours there. Until he has had the time for it the old file, which has another name now, is written on. Not if a
+    /// process asked for a look at the path, nor when the file must be cut, nor if it may be ours who moved it.
+    fn waits_for_a_new_file(&mut self, env: &E, known: FileId) -> bool {
+        let now = env.coarse_ms();
+        let stepped = env.control().file.stepping.load(Ordering::Relaxed) != 0;
+        if self.wants_new_file
+            || stepped
+            || self.open.as_ref().is_none_or(|open| open.id != known)
+            || !has_a_name(env, known)
+        {
+            return false;
+        }
+        if self.gone.0 != known {
+            self.gone = (known, now);
+        }
+        now.wrapping_sub(self.gone.1) < GRACE_MS
     }
 
     fn open_live(&mut self, env: &E, id: FileId) -> Result<(), Failure> {
@@ -89,10 +113,13 @@ impl<E: Env> Committer<E> {
         let failed = Failure::new(Operation::Open);
         let file = match live {
             Some(_) => env.open(env.log()),
-            None => env.create(env.log(), None).or_else(|e| match e.kind() {
-                io::ErrorKind::AlreadyExists => env.open(env.log()),
-                _ => Err(e),
-            }),
+            // As the one before, if this process has it open: a log that only some may read stays so.
+            None => env
+                .create(env.log(), self.open.as_ref().and_then(|old| env.meta(&old.file).ok()).as_ref())
+                .or_else(|e| match e.kind() {
+                    io::ErrorKind::AlreadyExists => env.open(env.log()),
+                    _ => Err(e),
+                }),
         }
         .map_err(&failed)?;
         let meta = env.meta(&file).map_err(&failed)?;
@@ -156,6 +183,7 @@ impl<E: Env> Committer<E> {
         let reopen = wishes.reopen.load(Ordering::Acquire);
         if wishes.reopen_done.load(Ordering::Relaxed) != reopen {
             control.trouble.path_seen_ms.store(0, Ordering::Relaxed);
+            self.wants_new_file = true;
             self.check_file(env)?;
             wishes.reopen_done.store(reopen, Ordering::Release);
         }
@@ -255,6 +283,7 @@ pub(super) fn store_file<E: Env>(env: &E, meta: &Meta, rollover_at: u64) {
     file.end.store(meta.size, Ordering::Relaxed);
     file.verified_end.store(meta.size, Ordering::Relaxed);
     file.contested_until_ms.store(0, Ordering::Relaxed);
+    file.stepping.store(0, Ordering::Relaxed);
     env.step(Step::FileStateHalf);
     for (word, value) in file.id.iter().zip(meta.id.0) {
         word.store(value, Ordering::Relaxed);

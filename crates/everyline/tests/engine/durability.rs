@@ -153,6 +153,34 @@ fn deferred_records_arrive_within_a_second_without_any_other_call() {
 }
 
 #[test]
+fn an_idle_deferred_process_makes_no_wake_ups() {
+    let dir = Dir::new();
+    // In a process of its own: its background thread is the only one of that name.
+    fork(|| {
+        let log = dir.builder().commit(Commit::Deferred).open().unwrap();
+        log.append(&record(1, 0, 90)).unwrap();
+        log.flush().unwrap();
+        // The looks that it takes after the last record are over by then.
+        std::thread::sleep(Duration::from_millis(6500));
+        let wakes = || -> u64 {
+            let tasks = std::fs::read_dir("/proc/self/task").unwrap().map(|task| task.unwrap().path());
+            let thread =
+                tasks.into_iter().find(|t| std::fs::read_to_string(t.join("comm")).unwrap().trim() == "everyline");
+            let status = std::fs::read_to_string(thread.expect("it sleeps").join("status")).unwrap();
+            let line = status.lines().find(|line| line.starts_with("voluntary_ctxt_switches")).unwrap();
+            line.split_whitespace().last().unwrap().parse().unwrap()
+        };
+        let before = wakes();
+        std::thread::sleep(Duration::from_secs(1));
+        assert_eq!(wakes(), before);
+        // And it still hears of the next record.
+        log.append(&record(1, 1, 90)).unwrap();
+        until("the next record", || dir.all().len() == 180);
+    })
+    .join();
+}
+
+#[test]
 fn close_in_deferred_mode_leaves_nothing_behind() {
     for _ in 0..20 {
         let dir = Dir::new();

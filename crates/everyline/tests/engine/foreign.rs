@@ -1,6 +1,8 @@
 //! What others do to the live file: rename, delete, truncate, append.
 
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
 
 use crate::support::{Dir, Shared, assert_exactly, fork, odd_len, record, seen, until};
 
@@ -45,6 +47,44 @@ fn a_foreign_rename_is_noticed_and_no_record_is_lost() {
     let mut bytes: Vec<u8> = (0..5).flat_map(|r| std::fs::read(dir.file(&format!("moved.{r}"))).unwrap()).collect();
     bytes.extend(std::fs::read(dir.log()).unwrap());
     assert_exactly(&bytes, [(1, seq)]);
+}
+
+#[test]
+fn after_a_foreign_rename_the_new_file_is_readable_by_those_who_could_read_the_old_one() {
+    let dir = Dir::new();
+    std::fs::write(dir.log(), "").unwrap();
+    let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    std::fs::set_permissions(dir.log(), std::fs::Permissions::from_mode(0o640)).unwrap();
+    let log = dir.open();
+    log.append(b"before\n").unwrap();
+    std::fs::rename(dir.log(), dir.file("app.log.moved")).unwrap();
+    log.reopen().unwrap();
+    log.append(b"after\n").unwrap();
+    assert_eq!(mode(&dir.log()), 0o640);
+}
+
+#[test]
+fn who_moves_the_log_away_has_time_to_make_the_new_one_himself() {
+    for _ in 0..5 {
+        let dir = Dir::new();
+        let log = dir.open();
+        log.append(&record(1, 0, 60)).unwrap();
+        // Looked at now, so the next look comes at a time that this test chooses.
+        log.reopen().unwrap();
+        std::fs::rename(dir.log(), dir.file("app.log.moved")).unwrap();
+        std::thread::sleep(Duration::from_millis(12));
+        log.append(&record(1, 1, 60)).unwrap();
+        let theirs = std::fs::File::options().write(true).create_new(true).open(dir.log());
+        assert!(theirs.is_ok(), "{theirs:?}");
+        let mut seq = 2;
+        until("records in the new file", || {
+            log.append(&record(1, seq, 60)).unwrap();
+            seq += 1;
+            std::fs::metadata(dir.log()).unwrap().len() > 0
+        });
+        let bytes = [std::fs::read(dir.file("app.log.moved")).unwrap(), std::fs::read(dir.log()).unwrap()].concat();
+        assert_exactly(&bytes, [(1, seq)]);
+    }
 }
 
 #[test]
