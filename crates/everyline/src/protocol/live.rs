@@ -86,7 +86,7 @@ impl<E: Env> Committer<E> {
         if self.wants_new_file
             || stepped
             || self.open.as_ref().is_none_or(|open| open.id != known)
-            || !has_a_name(env, known)
+            || by_any_name(env, known).is_none()
         {
             return false;
         }
@@ -108,24 +108,30 @@ impl<E: Env> Committer<E> {
         Ok(())
     }
 
+    fn open_meta(&self, env: &E, id: FileId) -> Option<Meta> {
+        let open = self.open.as_ref().filter(|open| open.id == id && env.is_still(&open.file, id))?;
+        env.meta(&open.file).ok()
+    }
+
     /// The file at the path is not the one in the control file: the first look ever, or a foreign rename or delete.
     fn adopt(&mut self, env: &E, live: Option<Meta>, known: FileId) -> Result<(), Failure> {
         let failed = Failure::new(Operation::Open);
         let file = match live {
             Some(_) => env.open(env.log()),
-            // As the one before, if this process has it open: a log that only some may read stays so.
-            None => env
-                .create(env.log(), self.open.as_ref().and_then(|old| env.meta(&old.file).ok()).as_ref())
-                .or_else(|e| match e.kind() {
+            None => {
+                // As the one before, wherever that is now: a log that only some may read stays so.
+                let like = self.open_meta(env, known).or_else(|| by_any_name(env, known));
+                env.create(env.log(), like.as_ref()).or_else(|e| match e.kind() {
                     io::ErrorKind::AlreadyExists => env.open(env.log()),
                     _ => Err(e),
-                }),
+                })
+            }
         }
         .map_err(&failed)?;
         let meta = env.meta(&file).map_err(&failed)?;
         let state = &env.control().file;
         // Not twice: after a death in `store_file`, `verified_end` may be the new file's already.
-        if known != FileId::NONE && load_id(&state.orphan) != known && !has_a_name(env, known) {
+        if known != FileId::NONE && load_id(&state.orphan) != known && by_any_name(env, known).is_none() {
             // Whoever still has the old file open copies what was written after it lost its name, if it was deleted.
             state.orphan_from.store(state.verified_end.load(Ordering::Relaxed), Ordering::Relaxed);
             for (word, value) in state.orphan.iter().zip(known.0) {
@@ -259,10 +265,10 @@ impl<E: Env> Committer<E> {
     }
 }
 
-/// True if a file still stands in the log's directory, under the log's name or one that begins with it.
-fn has_a_name<E: Env>(env: &E, id: FileId) -> bool {
-    let is_it = |name: &String| env.lookup(name).is_ok_and(|m| m.is_some_and(|m| m.id == id));
-    env.list().is_ok_and(|names| names.iter().any(is_it))
+/// A file that still stands in the log's directory, under the log's name or one that begins with it.
+fn by_any_name<E: Env>(env: &E, id: FileId) -> Option<Meta> {
+    let look = |name: &String| env.lookup(name).ok().flatten().filter(|meta| meta.id == id);
+    env.list().ok()?.iter().find_map(look)
 }
 
 /// Where the live file ends now. A file that has become shorter (emptied by somebody else) counts as another one, as far

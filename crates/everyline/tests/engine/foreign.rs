@@ -61,6 +61,10 @@ fn after_a_foreign_rename_the_new_file_is_readable_by_those_who_could_read_the_o
     log.reopen().unwrap();
     log.append(b"after\n").unwrap();
     assert_eq!(mode(&dir.log()), 0o640);
+    // Also if it is made by a process that never had the old one open.
+    std::fs::rename(dir.log(), dir.file("app.log.again")).unwrap();
+    fork(|| everyline::reopen(&dir.log()).unwrap()).join();
+    assert_eq!(mode(&dir.log()), 0o640);
 }
 
 #[test]
