@@ -25,7 +25,9 @@ from pathlib import Path
 
 RECORDS = 1000
 RECORD_BYTES = 120
-IDLE_S = 5.0
+IDLE_S = 5
+# In deferred mode the background thread looks around three times after the last record, for 5.25 s in all.
+SETTLED_S = 7.0
 # With 120 bytes a record this is a rotation in about 166 records.
 SMALL = 20_000
 LARGE = 1_000_000_000
@@ -108,8 +110,8 @@ def of_a_record(row: str, max_bytes: int) -> dict[str, float]:
     return {name: (many[name] - few[name]) / RECORDS for name in names if many[name] != few[name]}
 
 
-def idle(row: str, seconds: float = IDLE_S) -> Counts[str]:
-    """Calls of a process that has logged and now does nothing, with all its threads."""
+def idle(row: str, seconds: float = IDLE_S, settled_s: float = SETTLED_S) -> Counts[str]:
+    """Calls of a process that does nothing, with all its threads, from `settled_s` after its last record on."""
     with tempfile.TemporaryDirectory() as name:
         arguments = [*command(row, LARGE, 0, Path(name) / "app.log"), "then-wait"]
         process = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -117,7 +119,7 @@ def idle(row: str, seconds: float = IDLE_S) -> Counts[str]:
         try:
             assert process.stdout.readline() == b"idle\n"
             # What is still to be settled in the background has time to be.
-            time.sleep(1)
+            time.sleep(settled_s)
             out = Path(name) / "strace"
             tracer = subprocess.Popen(
                 ["strace", "-f", "-o", str(out), "-p", str(process.pid)], stderr=subprocess.PIPE
