@@ -111,7 +111,7 @@ def of_a_record(row: str, max_bytes: int) -> dict[str, float]:
 
 
 def idle(row: str, seconds: float = IDLE_S, settled_s: float = SETTLED_S) -> Counts[str]:
-    """Calls of a process that does nothing, with all its threads, from `settled_s` after its last record on."""
+    """Calls of a process that does nothing, with all its threads, from `settled_s` after its last record."""
     with tempfile.TemporaryDirectory() as name:
         arguments = [*command(row, LARGE, 0, Path(name) / "app.log"), "then-wait"]
         process = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE)

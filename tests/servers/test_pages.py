@@ -9,7 +9,7 @@ import pages
 import pytest
 
 ROOT = pages.DOCS.parent
-PAGES = sorted([*pages.DOCS.rglob("*.md"), ROOT / "README.md"])
+PAGES = sorted([*pages.DOCS.rglob("*.md"), *ROOT.glob("*.md")])
 TEST = re.compile(r"`((?:tests|crates)/[\w/.-]+\.(?:py|rs))::(\w+)`")
 
 
@@ -20,6 +20,19 @@ def test_every_test_that_a_page_names_is_there() -> None:
         word = "def" if path.endswith(".py") else "fn"
         file = ROOT / path
         assert file.exists() and f"{word} {name}(" in file.read_text(), f"{page.name}: {path}::{name}"
+
+
+def test_every_file_on_the_map_is_there() -> None:
+    part = (ROOT / "ARCHITECTURE.md").read_text().split("## Where things are")[1].split("\n## ")[0]
+    rows = [re.findall(r"`([^`]+)`", row.split("|")[1]) for row in part.splitlines() if row.startswith("| `")]
+    assert len(rows) > 20
+    source = ROOT / "crates/everyline/src"
+    for row in rows:
+        first = row[0]
+        # The others of a row stand beside the first one.
+        beside = [(ROOT / first).parent, (source / first).parent]
+        for name in row:
+            assert any((place / name).exists() for place in (ROOT, source, *beside)), f"no {name} ({row})"
 
 
 def test_all_twenty_complaints_are_answered() -> None:
