@@ -90,3 +90,16 @@ def test_with_delay_it_is_told_at_the_first_record_which_is_written(log: Path) -
     go.set()
     process.join(60)
     assert "late\n" in log.read_text()
+
+
+@pytest.mark.parametrize("delay", [False, True])
+def test_the_modern_handler_tells_of_it_too(log: Path, delay: bool) -> None:
+    process, go = beside(log, {"maxBytes": 1000, "backupCount": 3})
+    with pytest.warns(RuntimeWarning, match="max_bytes was 999 and is now 20000") as seen:
+        handler = everyline.Handler(log, max_bytes=20_000, delay=delay)
+        handler.emit(record("modern"))
+    assert seen[0].filename == __file__ or delay
+    handler.close()
+    go.set()
+    process.join(60)
+    assert "modern\n" in log.read_text()

@@ -12,10 +12,10 @@ from __future__ import annotations
 import logging
 import os
 import time
-import warnings
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from everyline import _warn
 from everyline._bends import OPENS, WATCHED, is_any_bent
 from everyline._native import Options
 from everyline._step import Step, here, is_in_step, is_treating
@@ -172,25 +172,7 @@ class EngineHandler(PythonsFileHandler):
             self._call_open()
 
     def _warn(self, stream: LogStream) -> None:
-        reason = stream.appender.degraded
-        if reason is not None:
-            warnings.warn(
-                f"{self.baseFilename}: there is no journal, so records are written whole, but the file is "
-                f"not rotated. This is tried again every second. The reason: {reason}",
-                RuntimeWarning,
-                stacklevel=4,
-            )
-        conflict = stream.appender.take_conflict()
-        if conflict is not None:
-            before, now = conflict
-            names = [name for name in now if before.get(name) != now[name]]
-            change = "; ".join(f"{name} was {before.get(name)} and is now {now[name]}" for name in names)
-            warnings.warn(
-                f"{self.baseFilename}: another process that is alive uses this log with other settings. "
-                f"Those of the process that came last are in force: {change}. Give all processes the same.",
-                RuntimeWarning,
-                stacklevel=4,
-            )
+        _warn.of_attaching(self.baseFilename, stream.appender, stacklevel=4)
 
     @property
     def stream(self) -> Any:

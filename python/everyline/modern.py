@@ -15,9 +15,9 @@ import logging
 import os
 import pwd
 import time
-import warnings
 from typing import Any, Union
 
+from everyline import _warn
 from everyline._native import Appender, Options
 from everyline._stream import Codec
 from everyline._types import Counters, Status
@@ -128,7 +128,7 @@ class Handler(logging.Handler):
         # Also with `delay`: a bad option is an error of whoever makes the handler, not of the first record.
         Options(**self._settings)
         if not delay:
-            self._warn_if_degraded(self._attach())
+            _warn.of_attaching(self.baseFilename, self._attach(), stacklevel=2)
 
     @property
     def options(self) -> dict[str, Any]:
@@ -150,7 +150,7 @@ class Handler(logging.Handler):
                 appender = self._attach()
                 appender.append(data, level)
                 # After the record: warnings may have been turned into errors.
-                self._warn_if_degraded(appender)
+                _warn.of_attaching(self.baseFilename, appender, stacklevel=2)
         except Exception as error:
             if self._is_worth_a_report(error):
                 self.handleError(record)
@@ -237,16 +237,6 @@ class Handler(logging.Handler):
         if self._newline != "\n":
             text = text.replace("\n", self._newline)
         return self._codec.encode(text)
-
-    def _warn_if_degraded(self, appender: Appender) -> None:
-        reason = appender.degraded
-        if reason is not None:
-            warnings.warn(
-                f"{self.baseFilename}: there is no journal, so records are written whole, but the file is "
-                f"not rotated. This is tried again every second. The reason: {reason}",
-                RuntimeWarning,
-                stacklevel=3,
-            )
 
     def _is_worth_a_report(self, error: Exception) -> bool:
         if not isinstance(error, TimeoutError) and getattr(error, "kind", None) != "dropped":
