@@ -71,11 +71,13 @@ def treat_abandoned(handler: Rotating, appender: Appender) -> None:
         return
 
 
-def treat(handler: Rotating, appender: Appender, record: logging.LogRecord | None, age_s: float = 0) -> bool:
+def treat(
+    handler: Rotating, appender: Appender, record: logging.LogRecord | None, age_s: float = 0
+) -> bool | None:
     """Brings staged files to their names: those that wait now, in a log call some of them.
 
     Not those that are cut meanwhile: a rotator that logs could go on for ever. False: there is more to do, by
-    whoever comes next; or somebody else is at it.
+    whoever comes next. None: somebody else is at it.
     """
     key = (os.getpid(), handler.baseFilename)
     if key in here.treated:
@@ -86,7 +88,7 @@ def treat(handler: Rotating, appender: Appender, record: logging.LogRecord | Non
         if not found:
             return True
         if not appender.begin_maintenance():
-            return False
+            return None
         try:
             # Somebody else may have treated some before the right was ours.
             for staged in found[:_AT_ONCE] if record is not None else found:

@@ -161,16 +161,17 @@ class Rotating(EngineHandler):
         if self._names:
             self._treat(record)
 
-    def _treat(self, record: logging.LogRecord | None) -> None:
+    def _treat(self, record: logging.LogRecord | None) -> bool | None:
         stream = self._stream
         seen = None if stream is None else stream.appender.glance()
         if stream is None or seen is None:
-            return
+            return True
         if seen[1] == self._treated_upto and time.monotonic() < self._look_again_at:
-            return
+            return True
         self._treated_upto = seen[1]
         done = _archives.treat(self, stream.appender, record)
         self._look_again_at = float("inf") if done else time.monotonic() + _LOOK_AGAIN_S
+        return done
 
     def _treat_before_leaving(self) -> None:
         """Nothing of ours stays behind staged, as far as it is ours to say: others may be cutting on."""
@@ -183,11 +184,19 @@ class Rotating(EngineHandler):
         except OSError:
             # `close` tells of it.
             pass
-        for _ in range(_LAST_ROUNDS):
+        rounds, until = 0, time.monotonic() + self._engine["wait"]
+        while rounds < _LAST_ROUNDS:
             self._treated_upto = -1
-            self._treat(None)
-            if self._look_again_at == float("inf"):
+            done = self._treat(None)
+            if done:
                 return
+            if done is None:
+                # Whoever is at it looks once more when he is done. But he may be leaving, as this one is.
+                if time.monotonic() >= until:
+                    return
+                time.sleep(0.01)
+            else:
+                rounds += 1
 
     def close(self) -> None:
         self.acquire()
