@@ -29,7 +29,6 @@ use crate::protocol::env::Env;
 use crate::protocol::exclusive::Exclusive;
 use crate::protocol::lease::State;
 use crate::protocol::step::Step;
-use crate::protocol::trouble::{Failure, Operation, record_failure};
 use crate::real::Real;
 use crate::sync::fence_after_rmw;
 use crate::upkeep::Upkeep;
@@ -88,10 +87,10 @@ pub struct Engine {
     pub(crate) thread: Thread,
     pub(crate) upkeep: Upkeep,
     /// Epoch of the live file at the last sync.
-    sync_epoch: ForkCell<Option<u64>>,
-    synced_at_ms: AtomicU64,
+    pub(crate) sync_epoch: ForkCell<Option<u64>>,
+    pub(crate) synced_at_ms: AtomicU64,
     /// A sync is owed to a record, this many ms after it at the latest; 0: none is.
-    owes_sync_ms: AtomicU64,
+    pub(crate) owes_sync_ms: AtomicU64,
     /// Calls that had to wait for room.
     pub(crate) waited: AtomicU64,
     /// Of the last overflow write that failed, for the message of a drop.
@@ -513,79 +512,6 @@ impl Engine {
         self.wait_for(self.mark(), by)
     }
 
-    /// Waits until this process's records are on disk.
-    pub fn sync(&self, by: &Options) -> Result<()> {
-        self.sync_from(self.mark(), by)
-    }
-
-    /// Group commit: whoever comes while a sync runs is covered by the next one, and finds it done.
-    fn sync_from(&self, mark: Mark, by: &Options) -> Result<()> {
-        self.wait_for(mark, by)?;
-        let words = self.env.control();
-        let target = position(words.file.epoch.load(Ordering::Acquire), words.file.end.load(Ordering::Relaxed));
-        let mut file = self.sync_epoch.lock();
-        if covers(words.synced.upto.load(Ordering::Acquire), target) {
-            return Ok(());
-        }
-        let fail = |e: io::Error| Error::os("fsync", &self.env.log.path, e);
-        let epoch = words.file.epoch.load(Ordering::Acquire);
-        let end = words.file.end.load(Ordering::Relaxed);
-        let live = self.env.open(&self.env.log.name).map_err(fail)?;
-        // Another live file since the last sync: unless rotation itself syncs, records of ours may stand in a file that
-        // has another name now.
-        let before = file.replace(epoch);
-        let moved_on = before != Some(epoch);
-        let result = match by.fsync {
-            Fsync::Never if moved_on => rustix::fs::syncfs(live.fd()).map_err(io::Error::from),
-            _ => self.env.sync(&live).and_then(|()| if moved_on { self.env.sync_directory() } else { Ok(()) }),
-        };
-        if let Err(e) = result {
-            // The kernel reports it once and forgets: never tried again on this file. The next holder cuts a new one.
-            words.synced.failed.store(1, Ordering::Release);
-            record_failure(
-                words,
-                &Failure { operation: Operation::Sync, errno: e.raw_os_error().unwrap_or(libc::EIO) },
-            );
-            return Err(fail(e).with_hint("records of the last moments may not be on disk; a new file is started"));
-        }
-        // Stored by the holder that cut the file, before the new epoch was: a record of ours may have stood in it.
-        if before.is_some_and(|before| before < words.synced.lost_upto.load(Ordering::Acquire)) {
-            let hint =
-                "the file that was rotated away could not be synced: records of the last moments may not be on disk";
-            return Err(fail(io::Error::from_raw_os_error(libc::EIO)).with_hint(hint));
-        }
-        words.synced.upto.store(position(epoch, end), Ordering::Release);
-        self.synced_at_ms.store(self.env.coarse_ms(), Ordering::Relaxed);
-        self.owes_sync_ms.store(0, Ordering::Relaxed);
-        Ok(())
-    }
-
-    /// `Fsync::Interval`: at the first commit after it has passed, or by the background thread.
-    pub(crate) fn sync_if_due(&self, every: Duration, by: &Options) {
-        let now = self.env.coarse_ms();
-        if by.commit == Commit::Deferred && !self.thread.is_current() {
-            let (owed, every) = (self.owes_sync_ms.load(Ordering::Relaxed), (every.as_millis() as u64).max(1));
-            if owed == 0 || every < owed {
-                self.owes_sync_ms.store(every, Ordering::Relaxed);
-            }
-        } else if now.wrapping_sub(self.synced_at_ms.load(Ordering::Relaxed)) >= every.as_millis() as u64 {
-            self.synced_at_ms.store(now, Ordering::Relaxed);
-            // Reported through `synced.failed` and `status`; the record itself is in the file.
-            let _ = self.sync(by);
-        }
-    }
-
-    /// At attach: nothing of ours can be in an older file.
-    pub(crate) fn starts_here(&self) {
-        *self.sync_epoch.lock() = Some(self.env.control().file.epoch.load(Ordering::Acquire));
-    }
-
-    /// Background thread: how long after a record a sync is owed, if one is.
-    pub(crate) fn owes_sync(&self) -> Option<Duration> {
-        let owed = self.owes_sync_ms.load(Ordering::Relaxed);
-        (owed != 0).then(|| Duration::from_millis(owed))
-    }
-
     /// Called by an appender that leaves: if it is the last one, this is how it leaves.
     pub(crate) fn leaver_waits(&self, by: &Options) {
         self.leaver_waits_ms.store(by.wait.as_millis() as u64, Ordering::Relaxed);
@@ -698,13 +624,4 @@ impl Engine {
 /// The engine has to be built anew; the appender does it and tries again.
 fn lost(env: &Real) -> Error {
     Error::new(ErrorKind::NotAttached, "append to", &env.log.path, "the journal was moved or its descriptors closed")
-}
-
-/// `epoch:20 | offset:44`.
-fn position(epoch: u64, end: u64) -> u64 {
-    epoch << 44 | (end & ((1 << 44) - 1))
-}
-
-fn covers(synced: u64, target: u64) -> bool {
-    synced >> 44 == target >> 44 && synced >= target
 }

@@ -21,6 +21,8 @@ mod attach;
 #[cfg(not(loom))]
 mod deferred;
 #[cfg(not(loom))]
+mod durability;
+#[cfg(not(loom))]
 mod engine;
 #[cfg(not(loom))]
 mod error;

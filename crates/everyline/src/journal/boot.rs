@@ -20,6 +20,7 @@ use super::place::{Log, Place};
 use super::slot::{FRAME_HEADER, Frame, Slot};
 use crate::os;
 use crate::protocol::batch::announcement;
+use crate::protocol::chores::temporary;
 use crate::protocol::lease::State;
 
 /// Judges every ring, and the note that the lease names.
@@ -44,7 +45,9 @@ pub fn settle(log: &Log, place: &Place, control: &Control) -> io::Result<()> {
     }
     let births = births(log)?;
     restamp(&control.file.id, &births);
-    restamp(&control.file.orphan, &births);
+    for id in control.orphans.iter().map(|orphan| &orphan.id).chain([&control.chores.source, &control.chores.zip]) {
+        restamp(id, &births);
+    }
     if let State::Held(named) | State::Pending(named) = control.lease.load().state()
         && let Some(Some((slot, _))) = sources.get(usize::from(named))
     {
@@ -73,7 +76,7 @@ fn is_none(e: &io::Error) -> bool {
 fn births(log: &Log) -> io::Result<HashMap<[u64; 2], u64>> {
     let listing = os::open_directory(log.directory.fd(), ".")?;
     let mut births = HashMap::new();
-    for name in os::names(listing.as_fd(), &log.name)? {
+    for name in os::names(listing.as_fd(), &log.name)?.into_iter().chain([temporary(&log.name)]) {
         if let Some(meta) = os::lookup(log.directory.fd(), &name)? {
             births.insert([meta.id.0[1], meta.id.0[2]], meta.id.0[0]);
         }

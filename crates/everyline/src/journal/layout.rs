@@ -100,10 +100,6 @@ pub struct FileState {
     pub rollover_for: AtomicU64,
     /// Where the file ended when it was last seen under its name.
     pub verified_end: AtomicU64,
-    /// A live file that lost its name to somebody else, until what was written to it afterwards is rescued.
-    pub orphan: [AtomicU64; 3],
-    /// Where that begins.
-    pub orphan_from: AtomicU64,
     /// Coarse ms until which this file is not rotated, because processes of another journal may write to it; 0: not set.
     pub contested_until_ms: AtomicU64,
     /// Not 0: a step of the application's is under way, or its process died in it: the file may have been rotated by it.
@@ -154,6 +150,19 @@ pub struct Wishes {
     pub reap_cursor: AtomicU64,
 }
 
+/// Live files that lost their names to somebody else may wait for whoever has them open, so many at a time.
+pub const ORPHANS: usize = 4;
+
+/// A live file that lost its name, until what was written to it afterwards is rescued. Holder only.
+#[repr(C)]
+#[derive(Debug)]
+pub struct Orphan {
+    /// Device, inode, birth time in ns; zeros: none.
+    pub id: [AtomicU64; 3],
+    /// Where that begins.
+    pub from: AtomicU64,
+}
+
 /// How far the log is known to be on disk. Anybody, after a successful sync.
 #[repr(C)]
 #[derive(Debug)]
@@ -162,8 +171,10 @@ pub struct Synced {
     pub upto: AtomicU64,
     /// Not 0: a sync failed with EIO; the next holder starts a new file.
     pub failed: AtomicU64,
-    /// Files of epochs before this one were rotated away and could not be synced then. Holder only.
+    /// Files of epochs before this one could not be synced, and are not written any more.
     pub lost_upto: AtomicU64,
+    /// Files of epochs before this one were left without a sync. Holder only.
+    pub unsynced_upto: AtomicU64,
 }
 
 /// The note of a chore (see `protocol::chores`), and what is remembered of archives. Holder only, `form` stored last.
@@ -208,6 +219,8 @@ pub struct Control {
     pub claimed: Line<[AtomicU64; WORDS]>,
     /// Archives.
     pub chores: Line<Chores>,
+    /// Files that lost their names.
+    pub orphans: Line<[Orphan; ORPHANS]>,
 }
 
 /// First page of a slot file.
@@ -380,7 +393,7 @@ const _: () = {
     assert!(offset_of!(Control, file) == 512 && offset_of!(Control, trouble) == 640);
     assert!(offset_of!(Control, wishes) == 768 && offset_of!(Control, synced) == 896);
     assert!(offset_of!(Control, dirty) == 1024 && offset_of!(Control, claimed) == 1152);
-    assert!(offset_of!(Control, chores) == 1280);
+    assert!(offset_of!(Control, chores) == 1280 && offset_of!(Control, orphans) == 1408);
     assert!(offset_of!(SlotHeader, producer) == 128 && offset_of!(SlotHeader, consumer) == 256);
     assert!(offset_of!(SlotHeader, waiters) == 384);
     assert!(offset_of!(Note, at) == 32 && offset_of!(Note, name) == 96 && offset_of!(Note, entry) == 352);

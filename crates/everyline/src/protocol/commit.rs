@@ -299,9 +299,11 @@ impl<E: Env> Committer<E> {
             control.dirty.take(&mut self.pending);
             env.step(Step::Swept);
             self.wishes(env)?;
-            // Whoever still has a deleted file open looks after it even with nothing of its own to write.
-            let keeper = self.open.as_ref().is_some_and(|o| o.id == load_id(&control.file.orphan));
-            if self.pending.is_empty() && !keeper {
+            if self.pending.is_empty() {
+                // Whoever still has a deleted file open looks after it even with nothing of its own to write: once.
+                if self.keeps_orphan(env) {
+                    self.check_file(env)?;
+                }
                 return Ok(true);
             }
             // One look at the clock for all that a batch asks of it.
@@ -411,7 +413,7 @@ pub(super) fn unpack_at(word: u64) -> (u64, u64) {
 }
 
 /// A file id from shared memory.
-pub(super) fn load_id(words: &[std::sync::atomic::AtomicU64; 3]) -> FileId {
+pub(crate) fn load_id(words: &[std::sync::atomic::AtomicU64; 3]) -> FileId {
     FileId(std::array::from_fn(|i| words[i].load(Ordering::Relaxed)))
 }
 

@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 
 use super::commit::{Committer, Open, load_id, own, store_id};
 use super::env::{Env, FileId};
-use super::live::store_file;
+use super::live::{mark_unsynced, store_file};
 use super::step::Step;
 use super::trouble::{Failure, Operation, record_failure};
 use crate::journal::layout::Phase;
@@ -73,7 +73,7 @@ impl<E: Env> Committer<E> {
         self.rotation_failed(env, &Failure { operation: Operation::Rotate, errno: libc::EEXIST })
     }
 
-    fn rotation_is_suspended(&self, env: &E) -> bool {
+    pub(super) fn rotation_is_suspended(&self, env: &E) -> bool {
         let now = env.coarse_ms();
         self.is_denied(now) || env.control().trouble.rotate_retry_at_ms.load(Ordering::Relaxed) > now
     }
@@ -83,6 +83,7 @@ impl<E: Env> Committer<E> {
     /// kept for those whose records stand in that file and who have not synced them yet.
     fn sync_before_cut(&self, env: &E) {
         if self.settings.fsync == Fsync::Never {
+            mark_unsynced(env.control());
             return;
         }
         if let Some(open) = &self.open
@@ -91,7 +92,7 @@ impl<E: Env> Committer<E> {
             let control = env.control();
             record_failure(control, &Failure::new(Operation::Sync)(e));
             // Release, and before the new epoch: whoever sees that one sees this.
-            let next = control.file.epoch.load(Ordering::Relaxed) + 1;
+            let next = control.file.epoch.load(Ordering::Relaxed).wrapping_add(1);
             control.synced.lost_upto.store(next, Ordering::Release);
         }
     }

@@ -10,10 +10,10 @@ use std::sync::atomic::Ordering;
 use super::batch::Policy;
 use super::commit::{Committer, Open, load_id};
 use super::env::{Env, FileId, Meta, Settings};
+use super::orphan::{forget_orphan, is_orphan, note_orphan};
 use super::step::Step;
 use super::trouble::{Failure, Operation, record_failure};
 use crate::journal::layout::Control;
-use crate::options::Fsync;
 
 /// The path of the log is looked at this often while records flow.
 pub(super) const PATH_CHECK_MS: u64 = 10;
@@ -129,15 +129,14 @@ impl<E: Env> Committer<E> {
         }
         .map_err(&failed)?;
         let meta = env.meta(&file).map_err(&failed)?;
-        let state = &env.control().file;
+        let control = env.control();
         // Not twice: after a death in `store_file`, `verified_end` may be the new file's already.
-        if known != FileId::NONE && load_id(&state.orphan) != known && by_any_name(env, known).is_none() {
+        if known != FileId::NONE && !is_orphan(control, known) && by_any_name(env, known).is_none() {
             // Whoever still has the old file open copies what was written after it lost its name, if it was deleted.
-            state.orphan_from.store(state.verified_end.load(Ordering::Relaxed), Ordering::Relaxed);
-            for (word, value) in state.orphan.iter().zip(known.0) {
-                word.store(value, Ordering::Relaxed);
-            }
+            note_orphan(control, known);
         }
+        forget_orphan(control, meta.id);
+        mark_unsynced(control);
         let old = self.open.take();
         store_file(env, &meta, env.control().file.rollover_at.load(Ordering::Relaxed));
         self.open = Some(Open { file, id: meta.id });
@@ -204,11 +203,16 @@ impl<E: Env> Committer<E> {
                 }
             }
         }
-        if control.synced.failed.load(Ordering::Relaxed) != 0 && self.settings.fsync != Fsync::Never {
+        if control.synced.failed.load(Ordering::Relaxed) != 0 && !self.rotation_is_suspended(env) {
             // After EIO the kernel has forgotten which pages are not on disk: nothing more goes into this file.
             self.check_file(env)?;
-            self.rotate(env, None)?;
-            control.synced.failed.store(0, Ordering::Relaxed);
+            let before = load_id(&control.file.id);
+            if !self.is_contested(env) {
+                self.rotate(env, None)?;
+            }
+            if load_id(&control.file.id) != before {
+                control.synced.failed.store(0, Ordering::Relaxed);
+            }
         }
         Ok(())
     }
@@ -269,6 +273,13 @@ impl<E: Env> Committer<E> {
 fn by_any_name<E: Env>(env: &E, id: FileId) -> Option<Meta> {
     let look = |name: &String| env.lookup(name).ok().flatten().filter(|meta| meta.id == id);
     env.list().ok()?.iter().find_map(look)
+}
+
+/// The live file is left without a sync: whoever wants his records on disk has to see to more than the next one.
+pub(super) fn mark_unsynced(control: &Control) {
+    // Release, and before the new epoch: whoever sees that one sees this.
+    let next = control.file.epoch.load(Ordering::Relaxed).wrapping_add(1);
+    control.synced.unsynced_upto.store(next, Ordering::Release);
 }
 
 /// Where the live file ends now. A file that has become shorter (emptied by somebody else) counts as another one, as far

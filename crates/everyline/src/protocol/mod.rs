@@ -23,6 +23,8 @@ pub mod live;
 #[cfg(not(loom))]
 pub mod locate;
 #[cfg(not(loom))]
+pub mod orphan;
+#[cfg(not(loom))]
 pub mod resume;
 #[cfg(all(test, not(loom)))]
 mod sim;

@@ -11,8 +11,9 @@ use std::sync::atomic::Ordering;
 use super::batch::NoteSource;
 use super::commit::{Committer, Open, load_id, own, pack_at, store_id, unpack_at};
 use super::env::{Env, FileId, Meta};
-use super::live::{store_end, store_file};
+use super::live::{mark_unsynced, store_end, store_file};
 use super::locate::{Source, locate};
+use super::orphan::{ORPHAN, copied};
 use super::step::Step;
 use super::trouble::{Failure, Operation};
 use crate::journal::layout::{BUF_BYTES, NOTE_ENTRIES, NOTE_STARTS, Note, Phase};
@@ -21,9 +22,6 @@ use crate::journal::layout::{BUF_BYTES, NOTE_ENTRIES, NOTE_STARTS, Note, Phase};
 const ROUNDS: u32 = 1000;
 /// Bytes of a large record that are copied at a time.
 const PIECE: usize = 256 << 10;
-
-/// In place of a slot in a note: the batch was copied from an orphaned file, `tail` is how far.
-const ORPHAN: u64 = u64::MAX;
 
 /// Where a noted batch is to go.
 enum Target<F> {
@@ -113,9 +111,8 @@ impl<E: Env> Committer<E> {
     /// The live file that a batch was written to through another way stays open: if somebody deletes it now, this
     /// process has what it wrote.
     fn keep_open(&mut self, env: &E, file: E::File) {
-        let (id, state) = (load_id(&own(env).note().id), &env.control().file);
-        let orphan = self.open.as_ref().is_some_and(|o| o.id == load_id(&state.orphan));
-        if id == load_id(&state.id) && !orphan {
+        let id = load_id(&own(env).note().id);
+        if id == load_id(&env.control().file.id) && !self.keeps_orphan(env) {
             self.open = Some(Open { file, id });
         }
     }
@@ -151,51 +148,9 @@ impl<E: Env> Committer<E> {
         let (_, skip) = unpack_at(note.at.load(Ordering::Relaxed));
         note.at.store(pack_at(meta.size, skip), Ordering::Relaxed);
         store_id(note, meta.id);
+        mark_unsynced(env.control());
         store_file(env, &meta, env.control().file.rollover_at.load(Ordering::Relaxed));
         Ok(Target::Other(file))
-    }
-
-    /// True if the file this process has open was deleted, and written to afterwards.
-    pub fn owes_rescue(&self, env: &E) -> bool {
-        let lost = |open: &Open<E::File>| {
-            env.is_still(&open.file, open.id)
-                && env.meta(&open.file).is_ok_and(|m| m.links == 0 && !m.changed_after_write && m.size > 0)
-        };
-        self.open.as_ref().is_some_and(lost)
-    }
-
-    /// Copies what was written to a live file after somebody deleted it, from the descriptor that still has it.
-    pub(super) fn rescue(&mut self, env: &E, old: &Open<E::File>) -> Result<(), Failure> {
-        let state = &env.control().file;
-        if load_id(&state.orphan) != old.id || !env.is_still(&old.file, old.id) {
-            return Ok(());
-        }
-        let read = Failure::new(Operation::Read);
-        let meta = env.meta(&old.file).map_err(&read)?;
-        let mut piece = vec![0; BUF_BYTES];
-        loop {
-            let from = state.orphan_from.load(Ordering::Relaxed);
-            let n = super::locate::read_full(env, &old.file, from, &mut piece).map_err(&read)?;
-            // Deleted after the last write: what it held was meant to go.
-            if meta.links > 0 || meta.changed_after_write || n == 0 {
-                break;
-            }
-            let (me, note) = (own(env), own(env).note());
-            me.buf_put(0, &piece[..n]);
-            store_id(note, load_id(&state.id));
-            note.at.store(pack_at(state.end.load(Ordering::Relaxed), 0), Ordering::Relaxed);
-            note.len.store(n as u64, Ordering::Relaxed);
-            note.source.store(0, Ordering::Relaxed);
-            // How far it is copied travels in the note, as tails do: a death in between must not copy it again.
-            note.entries.store(1, Ordering::Relaxed);
-            note.entry[0].slot.store(ORPHAN, Ordering::Relaxed);
-            note.entry[0].tail.store(from + n as u64, Ordering::Relaxed);
-            note.starts.store(0, Ordering::Relaxed);
-            note.set_phase(Phase::Write);
-            self.resume(env, true)?;
-        }
-        state.orphan.iter().for_each(|w| w.store(0, Ordering::Relaxed));
-        Ok(())
     }
 }
 
@@ -352,7 +307,7 @@ fn finish_batch<E: Env>(env: &E) {
     for entry in &note.entry[..entries] {
         let number = entry.slot.load(Ordering::Relaxed);
         if number == ORPHAN {
-            env.control().file.orphan_from.store(entry.tail.load(Ordering::Relaxed), Ordering::Relaxed);
+            copied(env, entry);
             env.step(Step::TailMoved);
             continue;
         }

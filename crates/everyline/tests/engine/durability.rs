@@ -127,6 +127,58 @@ fn a_file_that_could_not_be_synced_when_it_was_rotated_is_reported_to_whoever_sy
 }
 
 #[test]
+fn a_record_is_on_disk_also_while_others_move_the_log_away() {
+    for creates in [false, true] {
+        let dir = Dir::new();
+        let log = dir.builder().fsync(Fsync::Always).open().unwrap();
+        log.append(b"before\n").unwrap();
+        // Looked at now, so not again before the next record.
+        log.reopen().unwrap();
+        std::fs::rename(dir.log(), dir.file("app.log.moved")).unwrap();
+        if creates {
+            std::fs::write(dir.log(), "").unwrap();
+        }
+        // It goes to the file that was moved, or to a new one; either way it is written, and that is no error.
+        log.append(b"accepted\n").unwrap();
+        assert_eq!(String::from_utf8(dir.all()).unwrap().matches("accepted").count(), 1);
+    }
+}
+
+/// Offset of `synced.failed` in control.
+const FAILED: u64 = 896 + 8;
+
+#[test]
+fn after_a_sync_that_failed_the_log_goes_on_in_a_new_file_under_any_setting() {
+    for fsync in [Fsync::Never, Fsync::OnRotation, Fsync::Always] {
+        let dir = Dir::new();
+        let log = dir.builder().fsync(fsync).open().unwrap();
+        log.append(b"before\n").unwrap();
+        patch(&dir.inner("control"), FAILED, 1);
+        log.append(b"after\n").unwrap();
+        log.flush().unwrap();
+        assert_eq!(dir.text(), "after\n", "{fsync:?}");
+        log.sync().unwrap();
+    }
+}
+
+#[test]
+fn as_long_as_a_file_whose_sync_failed_cannot_be_replaced_no_sync_succeeds() {
+    let dir = Dir::new();
+    let log = dir.builder().fsync(Fsync::OnRotation).keep(Some(1)).open().unwrap();
+    log.append(b"before\n").unwrap();
+    // Nothing can be renamed to this name, nor can it be unlinked.
+    std::fs::create_dir(dir.file("app.log.1")).unwrap();
+    std::fs::write(dir.file("app.log.1/in-it"), "").unwrap();
+    patch(&dir.inner("control"), FAILED, 1);
+    for _ in 0..2 {
+        log.append(b"after\n").unwrap();
+        let error = log.sync().unwrap_err();
+        assert!(error.to_string().contains("an earlier sync of this file failed"), "{error}");
+    }
+    assert_eq!(dir.text(), "before\nafter\nafter\n");
+}
+
+#[test]
 fn an_urgent_record_is_in_the_file_when_the_call_returns_also_in_deferred_mode() {
     let dir = Dir::new();
     let log = dir.builder().commit(Commit::Deferred).open().unwrap();

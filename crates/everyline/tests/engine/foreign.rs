@@ -170,3 +170,66 @@ fn foreign_appends_stay_and_tear_nothing() {
     assert!(seen.others.iter().all(|line| line == "a stranger's line\n"));
     assert_eq!(seen.others.len() as u64, shared.get(1));
 }
+
+/// A process that has the live file open, and is idle until told.
+fn idle(dir: &Dir, shared: &Shared, name: &'static [u8]) -> crate::support::Child {
+    let child = fork(|| {
+        let log = dir.open();
+        log.append(name).unwrap();
+        shared.set(0, 1);
+        until("the end", || shared.get(0) == 2);
+        log.close().unwrap();
+    });
+    until("the idle process", || shared.get(0) == 1);
+    child
+}
+
+#[test]
+fn a_live_file_that_is_moved_away_and_back_stops_nobody() {
+    let (dir, shared) = (Dir::new(), Shared::new());
+    let idle = idle(&dir, &shared, b"idle\n");
+    // Out of sight: no name that begins with the log's.
+    std::fs::rename(dir.log(), dir.file("saved.log")).unwrap();
+    std::thread::sleep(Duration::from_millis(30));
+    fork(|| dir.open().append(b"a\n").unwrap()).join();
+    std::fs::rename(dir.log(), dir.file("app.log.other")).unwrap();
+    std::fs::rename(dir.file("saved.log"), dir.log()).unwrap();
+    std::thread::sleep(Duration::from_millis(30));
+    let next = fork(|| {
+        dir.open().append(b"b\n").unwrap();
+        shared.set(1, 1);
+    });
+    until("the next process", || shared.get(1) == 1);
+    next.join();
+    shared.set(0, 2);
+    idle.join();
+    assert_eq!(dir.text(), "idle\nb\n");
+}
+
+#[test]
+fn of_two_files_that_were_deleted_one_after_the_other_both_are_rescued() {
+    let (dir, shared) = (Dir::new(), Shared::new());
+    let first = fork(|| {
+        let log = dir.open();
+        log.append(b"first\n").unwrap();
+        log.reopen().unwrap();
+        std::fs::remove_file(dir.log()).unwrap();
+        log.append(b"accepted\n").unwrap();
+        shared.set(0, 1);
+        until("the second deletion", || shared.get(0) == 2);
+        log.append(b"later\n").unwrap();
+        log.close().unwrap();
+    });
+    until("the first deletion", || shared.get(0) == 1);
+    std::thread::sleep(Duration::from_millis(30));
+    let log = dir.open();
+    log.append(b"a\n").unwrap();
+    std::thread::sleep(Duration::from_millis(30));
+    std::fs::remove_file(dir.log()).unwrap();
+    std::thread::sleep(Duration::from_millis(30));
+    log.append(b"b\n").unwrap();
+    shared.set(0, 2);
+    first.join();
+    log.append(b"c\n").unwrap();
+    assert_eq!(dir.text().matches("accepted").count(), 1, "{:?}", dir.text());
+}

@@ -71,8 +71,11 @@ fn spoil_slot(world: &World, slot: u16, random: &mut Random) {
 fn spoil_control(world: &World, random: &mut Random) {
     let control = world.control();
     let (file, trouble, wishes) = (&control.file, &control.trouble, &control.wishes);
-    let words = [&file.epoch, &file.end, &file.rollover_at, &file.rollover_for, &file.verified_end, &file.orphan_from];
-    words.into_iter().chain(&file.id).chain(&file.orphan).for_each(|w| random.spoil(w));
+    let words = [&file.epoch, &file.end, &file.rollover_at, &file.rollover_for, &file.verified_end];
+    words.into_iter().chain(&file.id).for_each(|w| random.spoil(w));
+    for orphan in control.orphans.iter() {
+        orphan.id.iter().chain([&orphan.from]).for_each(|w| random.spoil(w));
+    }
     let words = [&trouble.retry_at_ms, &trouble.retry_wait_ms, &trouble.rotate_retry_at_ms, &trouble.path_seen_ms];
     words.into_iter().for_each(|w| random.spoil(w));
     let words = [&wishes.settings_version, &wishes.reopen, &wishes.rotate, &wishes.rotate_done, &wishes.high_water];
