@@ -8,11 +8,12 @@ use rustix::fs::{AtFlags, OFlags};
 
 use crate::attach::{How, attach, backlog, remove_if_unused, remove_tree};
 use crate::error::{Error, ErrorKind, Result};
+use crate::journal::anchor::{Beside, look_beside, remove_idle_anchor};
 use crate::journal::claim::{map_slot, prove_dead};
 use crate::journal::control::{self, load2};
 use crate::journal::layout::{CONTROL_BYTES, Control, LAYOUT_VERSION, MAGIC, READY, SLOTS};
 use crate::journal::map::Map;
-use crate::journal::place::{Beside, Log, Place, asides, look_beside, remove_idle_anchor};
+use crate::journal::place::{Log, Place, asides};
 use crate::options::{Options, RING_BYTES_MAX};
 use crate::os::{self, Handle};
 use crate::protocol::chores::temporary;
