@@ -66,6 +66,8 @@ pub struct Run {
     pub check_recovery: bool,
     /// Done to the world between a death and the recovery.
     pub after_death: Option<fn(&World)>,
+    /// It is a panic that comes as planned, not a death: the process lives on, with what it has in memory.
+    pub survives: bool,
 }
 
 impl Run {
@@ -74,8 +76,16 @@ impl Run {
         let world = World::new(settings, mutation);
         world.plan.set(plan);
         let members = (0..SLOTS).map(|_| None).collect();
-        let mut run =
-            Self { world, members, recovery, second: None, deaths: 0, check_recovery: true, after_death: None };
+        let mut run = Self {
+            world,
+            members,
+            recovery,
+            second: None,
+            deaths: 0,
+            check_recovery: true,
+            after_death: None,
+            survives: false,
+        };
         (0..SLOTS).for_each(|slot| run.attach(slot));
         run
     }
@@ -122,6 +132,11 @@ impl Run {
             Ok(()) => {
                 self.members[usize::from(slot)] = Some(member);
                 true
+            }
+            Err(payload) if payload.is::<Crash>() && self.survives => {
+                self.members[usize::from(slot)] = Some(member);
+                self.deaths += 1;
+                false
             }
             Err(payload) if payload.is::<Crash>() => {
                 drop(member);
@@ -178,19 +193,22 @@ impl Run {
                     m.committer.chore = None;
                 }),
             ),
-            Act::Step(slot) => (
-                slot,
-                self.guarded(slot, |m| {
+            Act::Step(slot) => {
+                // The dead do nothing on their way out; those who panic end their step.
+                let survives = self.survives;
+                let is_dead = move || !survives && std::thread::panicking();
+                let acts = |m: &mut Member| {
                     let env = m.env.clone();
                     let rename = || {
                         // Nothing is ever deleted in such a script, so each name is later than all before.
                         let archives = env.world.disk.borrow().names.len();
                         env.rename(LOG, &format!("{LOG}.2000.{archives}"))
                     };
-                    let _ = m.committer.exclusive(&m.env, rename, || false);
+                    let _ = m.committer.exclusive(&m.env, rename, is_dead);
                     m.committer.look(&m.env, Effort::Call);
-                }),
-            ),
+                };
+                (slot, self.guarded(slot, acts))
+            }
             Act::Rotate(slot) => (
                 slot,
                 self.guarded(slot, |m| {
