@@ -161,6 +161,16 @@ impl Run {
 
     /// Acts. The slot, and false if its process died.
     pub fn act_without_recovery(&mut self, act: Act) -> (u16, bool) {
+        let survives = self.survives;
+        let publish = move |m: &mut Member, slot, len| {
+            let plan = m.env.world.plan.get();
+            // Publishing calls nothing that could panic.
+            m.env.world.plan.set(Plan { crash_at: plan.crash_at.filter(|_| !survives), ..plan });
+            m.env.world.publish(slot, len);
+            if survives {
+                m.env.world.plan.set(plan);
+            }
+        };
         match act {
             Act::Tick(ms) => {
                 self.world.clock_ms.set(self.world.clock_ms.get() + ms);
@@ -169,14 +179,14 @@ impl Run {
             Act::Publish(slot, len) => (
                 slot,
                 self.guarded(slot, |m| {
-                    m.env.world.publish(slot, len);
+                    publish(m, slot, len);
                     m.env.world.acknowledge(slot);
                 }),
             ),
             Act::Log(slot, len) => (
                 slot,
                 self.guarded(slot, |m| {
-                    m.env.world.publish(slot, len);
+                    publish(m, slot, len);
                     m.committer.look(&m.env, Effort::Call);
                     m.env.world.acknowledge(slot);
                 }),
@@ -195,7 +205,6 @@ impl Run {
             ),
             Act::Step(slot) => {
                 // The dead do nothing on their way out; those who panic end their step.
-                let survives = self.survives;
                 let is_dead = move || !survives && std::thread::panicking();
                 let acts = |m: &mut Member| {
                     let env = m.env.clone();
