@@ -2,8 +2,10 @@
 //! the live file at a glance, the right to treat archives, and whether other processes have other settings.
 //!
 //! Promise: nothing here waits. A step runs at once or not at all. The right to treat archives belongs to one appender
-//! at a time, of all processes, and goes with its process (a POSIX record lock: a forked child does not have it).
+//! at a time, of all processes, and ends with it (a POSIX record lock between processes: a forked child does not have it;
+//! a table within one, since such locks do not keep threads apart, and go with any descriptor that is closed).
 
+use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
 
@@ -21,6 +23,49 @@ use crate::real::Real;
 
 /// Name of the file whose lock is the right to treat archives.
 const MAINTENANCE: &str = "maintenance";
+
+/// The rights of this process: by the inner directory of the journal. A forked child finds it empty.
+static RIGHTS: ForkCell<HashMap<(u64, u64), Held>> = ForkCell::new();
+
+/// What keeps a right: the descriptor with the lock, and the directory, so that its inode is not another's.
+#[derive(Debug)]
+struct Held(#[expect(dead_code, reason = "held open")] OwnedFd, #[expect(dead_code, reason = "held open")] OwnedFd);
+
+/// The right to treat archives; given back when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Right {
+    journal: (u64, u64),
+}
+
+impl Right {
+    fn take(env: &Real) -> Result<Option<Self>> {
+        let shared = &env.place.shared;
+        let mut rights = RIGHTS.lock();
+        // Before anything is opened: closing it again would end the lock.
+        if rights.contains_key(&shared.id()) {
+            return Ok(None);
+        }
+        let fail = |e: std::io::Error| Error::os("lock", env.place.path.join(MAINTENANCE), e);
+        let flags = OFlags::RDWR | OFlags::CREATE;
+        let fd = os::open_at(shared.fd(), MAINTENANCE, flags, 0o666).map_err(fail)?;
+        let _ = rustix::fs::fchmod(&fd, rustix::fs::Mode::from_raw_mode(0o666));
+        match rustix::fs::fcntl_lock(&fd, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {
+                let directory = rustix::io::fcntl_dupfd_cloexec(shared.fd(), 0).map_err(|e| fail(e.into()))?;
+                rights.insert(shared.id(), Held(fd, directory));
+                Ok(Some(Self { journal: shared.id() }))
+            }
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::ACCESS) => Ok(None),
+            Err(e) => Err(fail(e.into())),
+        }
+    }
+}
+
+impl Drop for Right {
+    fn drop(&mut self) {
+        RIGHTS.lock().remove(&self.journal);
+    }
+}
 
 /// The live file at a glance.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,7 +92,6 @@ pub struct Conflict {
 pub struct Apart {
     mine: ForkCell<Option<Settings>>,
     conflict: ForkCell<Option<Conflict>>,
-    maintenance: ForkCell<Option<OwnedFd>>,
 }
 
 impl Apart {
@@ -59,25 +103,6 @@ impl Apart {
         let Ok(Some(before)) = now.put_in_force(&env.place, env.control()) else { return };
         if mine.as_ref() != Some(&before) && others_live(env) {
             *self.conflict.lock() = Some(Conflict { before: before.pairs(), now: now.pairs() });
-        }
-    }
-
-    fn begin_maintenance(&self, env: &Real) -> Result<bool> {
-        let mut held = self.maintenance.lock();
-        if held.is_some() {
-            return Ok(false);
-        }
-        let fail = |e: std::io::Error| Error::os("lock", env.place.path.join(MAINTENANCE), e);
-        let flags = OFlags::RDWR | OFlags::CREATE;
-        let fd = os::open_at(env.place.shared.fd(), MAINTENANCE, flags, 0o666).map_err(fail)?;
-        let _ = rustix::fs::fchmod(&fd, rustix::fs::Mode::from_raw_mode(0o666));
-        match rustix::fs::fcntl_lock(&fd, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {
-                *held = Some(fd);
-                Ok(true)
-            }
-            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::ACCESS) => Ok(false),
-            Err(e) => Err(fail(e.into())),
         }
     }
 }
@@ -93,7 +118,13 @@ fn others_live(env: &Real) -> bool {
 impl Appender {
     /// Runs `act` while no process writes to the log or changes a name, if that can be had at once; `None` if not. What
     /// this process has appended before is in the file by then. Whatever stands at the path afterwards is the log, and
-    /// nothing there is a log made anew. `act` may append: such records are written when it has ended. It may fork.
+    /// nothing there is a log made anew. `act` may append: such records are written when it has ended, and
+    /// [`flush`](Self::flush) does not wait for them. It may fork, and it may panic: that ends the step.
+    ///
+    /// A step does not wait for itself. In it a record for which there is no room is dropped and counted, also under
+    /// [`Full::Block`](crate::Full::Block); a [`rotate`](Self::rotate) or [`reopen`](Self::reopen) is refused; a
+    /// [`sync`](Self::sync), and an append that the fsync policy wants on disk, return `TimedOut`: the record is accepted,
+    /// and is not on disk yet. `None` is also the answer to a step within a step.
     ///
     /// # Errors
     /// `NotRotatable` where there is no journal.
@@ -121,21 +152,24 @@ impl Appender {
         Ok(())
     }
 
-    /// Takes the right to treat archives; false if somebody has it.
+    /// Takes the right to treat archives; false if somebody has it, be it this appender. It ends with
+    /// [`end_maintenance`](Self::end_maintenance), with the appender, and with the process.
     ///
     /// # Errors
     /// `NotRotatable` where there is no journal; what the system says of the lock.
     pub fn begin_maintenance(&self) -> Result<bool> {
         let engine = self.engine_for("treat archives of")?;
-        engine.apart.begin_maintenance(&engine.env)
+        let Some(right) = Right::take(&engine.env)? else { return Ok(false) };
+        // One that it has in a journal that was replaced is of no use to anybody.
+        let earlier = self.maintenance.lock().replace(right);
+        drop(earlier);
+        Ok(true)
     }
 
-    /// Gives it back.
+    /// Gives it back, if this appender has it.
     pub fn end_maintenance(&self) {
-        if let Some(engine) = self.engine() {
-            // Closing the descriptor gives the lock back; it is the only one of this process on that file.
-            drop(engine.apart.maintenance.lock().take());
-        }
+        let right = self.maintenance.lock().take();
+        drop(right);
     }
 
     /// Settings of a living process that this one has replaced since it was last asked.

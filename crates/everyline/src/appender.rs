@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::apart::Right;
 use crate::attach::{How, attach, left, prepare};
 use crate::engine::{Engine, Mark};
 use crate::error::{Error, ErrorKind, Result};
@@ -142,6 +143,7 @@ impl Builder {
             state: ForkCell::new(),
             degraded: AtomicBool::new(false),
             counters: [const { AtomicU64::new(0) }; 5],
+            maintenance: ForkCell::new(),
         };
         if appender.device {
             appender.with_plain(Plain::check)?;
@@ -168,6 +170,8 @@ pub struct Appender {
     state: ForkCell<State>,
     degraded: AtomicBool,
     counters: [AtomicU64; 5],
+    /// The right to treat archives, if it has it.
+    pub(crate) maintenance: ForkCell<Option<Right>>,
 }
 
 #[derive(Debug, Default)]
@@ -261,7 +265,7 @@ impl Appender {
                 Target::Engine(engine) => {
                     let mark = match engine.publish(level, record, &self.options) {
                         Ok(mark) => mark,
-                        Err(_) if engine.env.is_lost() => {
+                        Err(_) if engine.env.is_lost() && !engine.must_stay() => {
                             self.leave(&engine);
                             continue;
                         }
@@ -269,7 +273,8 @@ impl Appender {
                     };
                     *accepted = true;
                     let result = engine.settle(level, mark, &self.options);
-                    return if engine.env.is_lost() { self.move_on(engine, level, mark) } else { result };
+                    let leaves = engine.env.is_lost() && !engine.must_stay();
+                    return if leaves { self.move_on(engine, level, mark) } else { result };
                 }
             }
         }
@@ -390,7 +395,7 @@ impl Appender {
                 Target::Plain => return self.with_plain(plain),
                 Target::Engine(engine) => {
                     let result = attached(&engine);
-                    if !engine.env.is_lost() {
+                    if !engine.env.is_lost() || engine.must_stay() {
                         return result;
                     }
                     self.leave(&engine);
@@ -443,7 +448,7 @@ impl Appender {
         for _ in 0..MOVES {
             match self.target()? {
                 Target::Plain => return Ok(None),
-                Target::Engine(engine) if !engine.env.is_lost() => return Ok(Some(engine)),
+                Target::Engine(engine) if !engine.env.is_lost() || engine.must_stay() => return Ok(Some(engine)),
                 Target::Engine(engine) => self.leave(&engine),
             }
         }

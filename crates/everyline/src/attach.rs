@@ -38,7 +38,14 @@ const HASTY_TRIES: u32 = 50;
 type Key = ((u64, u64), String);
 
 /// The engines of this process. A forked child finds it empty.
-static ENGINES: ForkCell<HashMap<Key, Weak<Engine>>> = ForkCell::new();
+static ENGINES: ForkCell<Engines> = ForkCell::new();
+
+#[derive(Debug, Default)]
+struct Engines {
+    by_log: HashMap<Key, Weak<Engine>>,
+    /// Their journals were replaced, but an appender that has not noticed yet, or a call under way, still uses them.
+    left: Vec<Weak<Engine>>,
+}
 
 /// Latest stamp in any slot that this process has left: what it logs in its next one is not older (P4).
 static LEFT_AT: AtomicU64 = AtomicU64::new(0);
@@ -65,7 +72,7 @@ pub fn attach(path: &Path, options: &Options, how: How) -> Result<Arc<Engine>> {
     } else {
         ENGINES.lock()
     };
-    if let Some(engine) = engines.get(&key).and_then(Weak::upgrade)
+    if let Some(engine) = engines.by_log.get(&key).and_then(Weak::upgrade)
         && !engine.env.is_lost()
     {
         if how.governs {
@@ -88,8 +95,10 @@ pub fn attach(path: &Path, options: &Options, how: How) -> Result<Arc<Engine>> {
     let engine = Arc::new(Engine::new(env, options.clone(), apart));
     engine.thread.bind(&engine);
     engine.upkeep.bind(&engine);
-    engines.retain(|_, engine| engine.strong_count() > 0);
-    engines.insert(key, Arc::downgrade(&engine));
+    let earlier = engines.by_log.insert(key, Arc::downgrade(&engine));
+    engines.left.extend(earlier);
+    engines.by_log.retain(|_, engine| engine.strong_count() > 0);
+    engines.left.retain(|engine| engine.strong_count() > 0);
     drop(engines);
     // A dead holder's batch, or what dead processes published: delivered before our first record.
     engine.commit(Effort::Force);
@@ -102,12 +111,13 @@ pub fn attach(path: &Path, options: &Options, how: How) -> Result<Arc<Engine>> {
 /// The engine that this process has for a log already.
 pub fn existing(path: &Path) -> Option<Arc<Engine>> {
     let log = Log::find(path).ok()?;
-    ENGINES.lock().get(&(log.directory.id(), log.name)).and_then(Weak::upgrade)
+    ENGINES.lock().by_log.get(&(log.directory.id(), log.name)).and_then(Weak::upgrade)
 }
 
-/// Engines of this process that are alive.
+/// Engines of this process that are alive, also those that were left and are still used.
 pub fn engines() -> Vec<Arc<Engine>> {
-    ENGINES.lock().values().filter_map(Weak::upgrade).collect()
+    let engines = ENGINES.lock();
+    engines.by_log.values().chain(&engines.left).filter_map(Weak::upgrade).collect()
 }
 
 fn enter(log: Log, options: &Options, patience: Duration) -> Result<Real> {

@@ -2,7 +2,8 @@
 //!
 //! Promise: after [`Thread::notify`] the record is committed within a few milliseconds without the caller entering the
 //! kernel, except to wake a thread that has been idle. The thread is stopped and joined before a fork (a native thread
-//! makes Python warn, and would not exist in the child) and comes back with the next record.
+//! makes Python warn, and would not exist in the child) and comes back with the next record. It waits for no other
+//! process, so that whoever stops it does not either.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
 use std::sync::{Arc, Weak};
@@ -12,6 +13,7 @@ use rustix::thread::futex;
 
 use crate::engine::Engine;
 use crate::fork::ForkCell;
+use crate::interrupt;
 use crate::protocol::commit::{Effort, Looked};
 use crate::protocol::env::Env;
 
@@ -50,7 +52,7 @@ struct State {
     /// The word the thread sleeps on: [`AWAKE`], [`NAPPING`] or [`ASLEEP`].
     asleep: AtomicU32,
     started: AtomicBool,
-    stop: AtomicBool,
+    stop: Arc<AtomicBool>,
 }
 
 impl Thread {
@@ -102,6 +104,11 @@ impl Thread {
         }
     }
 
+    #[cfg(test)]
+    pub fn is_started(&self) -> bool {
+        self.state.started.load(Ordering::Relaxed)
+    }
+
     /// Ends the thread; it comes back with the next record. What it has not committed the caller commits: there may be
     /// no next record for a long time.
     pub fn stop(&self, engine: &Engine) {
@@ -117,14 +124,10 @@ impl Thread {
         // After the store, and a fence in `commit`: a record published meanwhile either finds no thread, or is seen here.
         engine.commit(Effort::Drain);
     }
-
-    /// True on the background thread itself.
-    pub fn is_current(&self) -> bool {
-        std::thread::current().name() == Some("everyline")
-    }
 }
 
 fn run(state: &State, engine: &Weak<Engine>) {
+    interrupt::is_engine_thread(&state.stop);
     let (mut idle, mut slept, mut nap) = (0, 0, NAP);
     while !state.stop.load(Ordering::Acquire) {
         let Some(engine) = engine.upgrade() else { return };
@@ -133,7 +136,7 @@ fn run(state: &State, engine: &Weak<Engine>) {
         nap = if found { NAP } else { NAP_MOST.min(nap * 2) };
         let looked = engine.commit(Effort::Drain);
         if let Some(every) = engine.owes_sync() {
-            engine.sync_if_due(every, &engine.options);
+            engine.sync_owed(every);
         }
         let busy = found || engine.mark() != before || engine.env.control().dirty.any() || engine.owes_sync().is_some();
         (idle, slept) = if busy { (0, 0) } else { (idle + 1, slept) };

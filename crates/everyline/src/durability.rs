@@ -8,8 +8,8 @@ use std::io;
 use std::sync::atomic::{Ordering, fence};
 use std::time::Duration;
 
-use crate::engine::{Engine, Mark};
-use crate::error::{Error, Result};
+use crate::engine::{Engine, Mark, ON_DISK_LATER};
+use crate::error::{Error, ErrorKind, Result};
 use crate::options::{Commit, Options};
 use crate::protocol::commit::{Effort, load_id};
 use crate::protocol::env::{Env, FileId};
@@ -18,6 +18,7 @@ use crate::protocol::trouble::{Failure, Operation, record_failure};
 impl Engine {
     /// Waits until this process's records are on disk.
     pub fn sync(&self, by: &Options) -> Result<()> {
+        self.refuse_in_step(ErrorKind::TimedOut, "fsync", ON_DISK_LATER)?;
         self.sync_from(self.mark(), by)
     }
 
@@ -104,17 +105,32 @@ impl Engine {
 
     /// `Fsync::Interval`: at the first commit after it has passed, or by the background thread.
     pub(crate) fn sync_if_due(&self, every: Duration, by: &Options) {
-        let now = self.env.coarse_ms();
-        if by.commit == Commit::Deferred && !self.thread.is_current() {
+        if by.commit == Commit::Deferred {
             let (owed, every) = (self.owes_sync_ms.load(Ordering::Relaxed), (every.as_millis() as u64).max(1));
             if owed == 0 || every < owed {
                 self.owes_sync_ms.store(every, Ordering::Relaxed);
             }
-        } else if now.wrapping_sub(self.synced_at_ms.load(Ordering::Relaxed)) >= every.as_millis() as u64 {
-            self.synced_at_ms.store(now, Ordering::Relaxed);
-            // Reported through `synced.failed` and `status`; the record itself is in the file.
-            let _ = self.sync(by);
+        } else if self.is_sync_due(every) && !self.is_stepping() {
+            self.sync_now(self.mark(), by);
         }
+    }
+
+    /// Background thread: the sync that is owed, if it is time and nobody has to be waited for. Else with its next round.
+    pub(crate) fn sync_owed(&self, every: Duration) {
+        let mark = self.mark();
+        if self.is_sync_due(every) && self.reached(mark) {
+            self.sync_now(mark, &self.options);
+        }
+    }
+
+    fn is_sync_due(&self, every: Duration) -> bool {
+        self.env.coarse_ms().wrapping_sub(self.synced_at_ms.load(Ordering::Relaxed)) >= every.as_millis() as u64
+    }
+
+    fn sync_now(&self, mark: Mark, by: &Options) {
+        self.synced_at_ms.store(self.env.coarse_ms(), Ordering::Relaxed);
+        // Reported through `synced.failed` and `status`; the record itself is in the file.
+        let _ = self.sync_from(mark, by);
     }
 
     /// At attach: nothing of ours can be in an older file.

@@ -17,7 +17,7 @@ use crate::apart::Apart;
 use crate::attach::Leaving;
 use crate::deferred::Thread;
 use crate::error::{Error, ErrorKind, Result};
-use crate::fork::{self, ForkCell};
+use crate::fork::{self, ForkCell, Guard};
 use crate::interrupt::Waiting;
 use crate::journal::layout::BUF_BYTES;
 use crate::journal::slot::{FRAME_HEADER, Frame, span};
@@ -40,6 +40,10 @@ const RING_PATIENCE: Duration = Duration::from_millis(100);
 const SLICE_MS: u64 = 2;
 /// The upkeep waits this long for the lease; then it leaves the chore to a later turn.
 const CHORE_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Why a step is not told that a record is on disk.
+pub(crate) const ON_DISK_LATER: &str =
+    "the record is accepted, and goes to the file when the step has ended; sync then";
 
 /// Positions up to which a caller waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,6 +142,7 @@ impl Engine {
             self.commit(Effort::Call);
         }
         if by.fsync.is_due_at(level) {
+            self.refuse_in_step(ErrorKind::TimedOut, "fsync", ON_DISK_LATER)?;
             return self.sync_at_once(mark, by);
         }
         if let Fsync::Interval(every) = by.fsync {
@@ -280,7 +285,8 @@ impl Engine {
         let mut waiting = Waiting::begin();
         let started = waiting.started;
         let never_fits = record.len() > BUF_BYTES || span(record.len() as u64) > self.env.own().ring_bytes();
-        let mut stuck = self.is_stepping();
+        let stepping = self.is_stepping();
+        let mut stuck = stepping;
         loop {
             let mut ring = self.ring.lock();
             if let Attempt::Done(mark) = self.try_ring(&mut ring, frame, record) {
@@ -302,6 +308,12 @@ impl Engine {
             if stuck && !overflow {
                 continue;
             }
+            // Room that this very thread keeps others from making: neither policy can wait for it.
+            if stepping {
+                return Err(
+                    self.drop_record("at once: called inside a step under the lease, in which nobody makes room")
+                );
+            }
             let waited_out = gave_up || started.elapsed() >= by.wait;
             let drops = overflow && waited_out && by.full == Full::Drop;
             // Where nobody gets to write, nobody looks at the journal: there may be room in the one at its path.
@@ -313,11 +325,12 @@ impl Engine {
             if self.env.is_lost() || !self.env.holds_its_slot() {
                 return Err(lost(&self.env));
             }
+            let waited = || format!("after waiting {:?} (policy `drop`)", by.wait);
             if drops {
-                return Err(self.drop_record(by));
+                return Err(self.drop_record(&waited()));
             }
             if waiting.is_interrupted() {
-                return Err(self.interrupted("append to", self.drop_record(by)));
+                return Err(self.interrupted("append to", self.drop_record(&waited())));
             }
             let before = self.taken();
             self.env.wait_turn(|| self.taken() != before, SLICE_MS);
@@ -335,7 +348,8 @@ impl Engine {
         Error::new(ErrorKind::Interrupted, operation, &self.env.log.path, format!("the wait was ended; {state}"))
     }
 
-    fn drop_record(&self, by: &Options) -> Error {
+    /// `when`: after what, for the message.
+    fn drop_record(&self, when: &str) -> Error {
         let mut ring = self.ring.lock();
         ring.gave_up = Some(self.taken());
         let dropped = &self.env.own().header().producer.dropped;
@@ -347,7 +361,7 @@ impl Engine {
             0 => "ring and overflow are full".to_owned(),
             errno => format!("ring full, overflow not writable: {}", io::Error::from_raw_os_error(errno)),
         };
-        let hint = format!("{why}; dropped and counted after waiting {:?} (policy `drop`)", by.wait);
+        let hint = format!("{why}; dropped and counted {when}");
         Error::new(ErrorKind::Dropped, "append to", &self.env.log.path, hint)
     }
 
@@ -413,38 +427,44 @@ impl Engine {
     /// on meanwhile: other threads find the commit mutex taken and leave.
     pub(crate) fn try_exclusive<R>(&self, act: impl FnOnce() -> R) -> std::result::Result<R, Looked> {
         let life = fork::generation();
-        let Some(mut committer) = self.committer.try_lock() else { return Err(Looked::Busy) };
+        let committer = self.committer.try_lock().ok_or(Looked::Busy)?;
+        let mut stepping = Stepping { engine: self, life, committer: Some(committer), afterwards: Effort::Call };
         let act = || {
-            self.stepper.store(rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs(), Ordering::Relaxed);
+            self.stepper.store(thread_number(), Ordering::Relaxed);
             act()
         };
+        let committer = stepping.committer.as_mut().expect("taken above");
         let outcome = committer
             .get_or_insert_with(|| Committer::new(&self.env))
             .exclusive(&self.env, act, || fork::generation() != life);
-        self.stepper.store(0, Ordering::Relaxed);
         match outcome {
-            Exclusive::Forked(result) => {
-                // The lock and what it guards are of another life.
-                std::mem::forget(committer);
-                Ok(result)
-            }
+            Exclusive::Forked(result) => Ok(result),
             Exclusive::Ran(result) => {
-                drop(committer);
-                self.commit(Effort::Drain);
+                stepping.afterwards = Effort::Drain;
                 Ok(result)
             }
-            Exclusive::Not(looked) => {
-                drop(committer);
-                self.commit(Effort::Call);
-                Err(looked)
-            }
+            Exclusive::Not(looked) => Err(looked),
         }
     }
 
     /// True in a step under the lease: whoever waits there waits for itself.
-    fn is_stepping(&self) -> bool {
+    pub(crate) fn is_stepping(&self) -> bool {
         let stepper = self.stepper.load(Ordering::Relaxed);
-        stepper != 0 && stepper == rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs()
+        stepper != 0 && stepper == thread_number()
+    }
+
+    /// True in a step of this engine's: also a journal that was replaced is left after it, not in it. (With its
+    /// descriptors closed there is no step any more that anybody would respect.)
+    pub(crate) fn must_stay(&self) -> bool {
+        self.is_stepping() && self.env.holds_its_slot()
+    }
+
+    /// What can only be had by waiting is refused to a step, which would wait for itself.
+    pub(crate) fn refuse_in_step(&self, kind: ErrorKind, operation: &'static str, hint: &str) -> Result<()> {
+        if !self.is_stepping() {
+            return Ok(());
+        }
+        Err(Error::new(kind, operation, &self.env.log.path, format!("called inside a step under the lease: {hint}")))
     }
 
     /// Time to wake the background thread before its nap is over.
@@ -524,6 +544,15 @@ impl Engine {
 
     /// Asks for a look at the path, or for a rotation, and carries it out unless another process is at it.
     pub fn wish(&self, rotate: bool, by: &Options) -> Result<()> {
+        if rotate {
+            self.refuse_in_step(
+                ErrorKind::NotRotatable,
+                "rotate",
+                "rename the file yourself, or rotate after the step",
+            )?;
+        } else {
+            self.refuse_in_step(ErrorKind::TimedOut, "reopen", "the path is looked at when the step has ended")?;
+        }
         let wishes = &self.env.control().wishes;
         let (wish, done) =
             if rotate { (&wishes.rotate, &wishes.rotate_done) } else { (&wishes.reopen, &wishes.reopen_done) };
@@ -538,7 +567,9 @@ impl Engine {
                 break;
             }
             if waiting.started.elapsed() >= by.wait {
-                let denied = self.committer.lock().as_ref().and_then(|c| c.denied(self.env.coarse_ms()));
+                // Not by waiting for it: another thread may have it for as long as a step takes.
+                let committer = self.committer.try_lock();
+                let denied = committer.and_then(|c| c.as_ref()?.denied(self.env.coarse_ms()));
                 return Err(denied.filter(|_| rotate).map_or_else(
                     || self.timed_out(looked, by),
                     // Nor did anybody come who may.
@@ -568,6 +599,9 @@ impl Engine {
 
     /// Records and bytes this process has committed, its own and others', and slots found damaged.
     pub fn committed(&self) -> ((u64, u64), u64) {
+        if self.is_stepping() {
+            return ((0, 0), 0);
+        }
         self.committer.lock().as_ref().map_or(((0, 0), 0), |c| (c.committed, c.corrupt_slots))
     }
 
@@ -575,7 +609,7 @@ impl Engine {
     /// not be able to map our slot any more, so its mark is set anew for our own turn.
     fn leave_moved(&self, by: &Options) -> Result<()> {
         let (mark, started) = (self.mark(), Instant::now());
-        while !self.reached(mark) {
+        while !self.reached(mark) && !self.is_stepping() {
             self.env.control().dirty.mark(self.env.me());
             let looked = self.commit(Effort::Force);
             if !self.reached(mark) && started.elapsed() >= by.wait {
@@ -591,11 +625,18 @@ impl Engine {
     /// with the last process that has it open. The path is looked at every few milliseconds only, so a process that
     /// leaves looks once more, if its own descriptor says that there is a reason.
     fn rescue_before_leaving(&self, by: &Options) {
-        let owes = || self.committer.lock().as_ref().is_some_and(|c| c.owes_rescue(&self.env));
-        if !owes() {
+        // Another thread is at it, for as long as a step takes perhaps: it is waited for like another process.
+        let started = Instant::now();
+        let owes = || loop {
+            match self.committer.try_lock() {
+                Some(committer) => return committer.as_ref().is_some_and(|c| c.owes_rescue(&self.env)),
+                None if started.elapsed() >= by.wait => return false,
+                None => std::thread::sleep(Duration::from_millis(1)),
+            }
+        };
+        if self.is_stepping() || !owes() {
             return;
         }
-        let started = Instant::now();
         // Whoever notices may not be the one who has the old file: then it is this one's turn.
         let _ = self.wish(false, by);
         while owes() && started.elapsed() < by.wait {
@@ -619,6 +660,34 @@ impl Engine {
         self.commit(Effort::Force);
         result
     }
+}
+
+/// A step, or an attempt at one. Dropped when it ends, also by a panic: this thread is in no step any more, and whoever
+/// found the commit lock taken is looked after.
+struct Stepping<'a> {
+    engine: &'a Engine,
+    life: u32,
+    committer: Option<Guard<'a, Option<Committer<Real>>>>,
+    afterwards: Effort,
+}
+
+impl Drop for Stepping<'_> {
+    fn drop(&mut self) {
+        self.engine.stepper.store(0, Ordering::Relaxed);
+        let committer = self.committer.take();
+        if fork::generation() != self.life {
+            // The lock and what it guards are of another life.
+            std::mem::forget(committer);
+            return;
+        }
+        drop(committer);
+        self.engine.commit(self.afterwards);
+    }
+}
+
+/// Of this thread, never 0.
+fn thread_number() -> u32 {
+    rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs()
 }
 
 /// The engine has to be built anew; the appender does it and tries again.

@@ -62,7 +62,8 @@ pub enum Full {
     /// Drop it, count it, and announce the count in the log. The default.
     #[default]
     Drop,
-    /// Wait on, without a bound.
+    /// Wait on, without a bound. Not in a step under the lease (`Appender::try_exclusive`), which would wait for itself:
+    /// there it is dropped as under `Drop`.
     Block,
 }
 

@@ -14,6 +14,7 @@ use rustix::thread::futex;
 use super::pass::{Next, Pass, in_force, is_owed};
 use crate::engine::Engine;
 use crate::fork::ForkCell;
+use crate::interrupt;
 use crate::os;
 
 /// Longest sleep in one piece: a clock that is set while it lasts is noticed after this.
@@ -35,7 +36,7 @@ struct State {
     alive: AtomicBool,
     /// Something may be due since the thread last looked.
     again: AtomicBool,
-    stop: AtomicBool,
+    stop: Arc<AtomicBool>,
     /// The thread was ended with work left: the next record brings it back.
     owed: AtomicBool,
 }
@@ -130,6 +131,7 @@ impl State {
 }
 
 fn run(state: &State, engine: &Weak<Engine>) {
+    interrupt::is_engine_thread(&state.stop);
     loop {
         let left = work(state, engine);
         if state.stop.load(Ordering::Acquire) {

@@ -20,5 +20,6 @@ mod records;
 mod remounts;
 mod rotation;
 mod sharing;
+mod steps;
 mod support;
 mod upkeep;
