@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -87,3 +89,30 @@ def test_ctrl_c_ends_a_flush(stopped_holder: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         handler.flush()
     timer.join()
+
+
+# In a process of its own: what this is about hangs with the GIL held.
+FORKS = """
+import os, sys, threading, time
+import everyline
+log, ready = sys.argv[1:]
+handler = everyline.RotatingFileHandler(log, commit="deferred", fsync="interval:0.05", wait=3600)
+for turn in range(3):
+    handler.stream.write("record\\n")
+    # Long enough for the background thread to want its sync, and to have waited for it.
+    time.sleep(0.3)
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    os.waitpid(pid, 0)
+open(ready, "w").close()
+os._exit(0)
+"""
+
+
+def test_a_fork_does_not_wait_for_the_background_thread_and_that_for_the_gil(
+    stopped_holder: Path, tmp_path: Path
+) -> None:
+    ready = tmp_path / "ready"
+    subprocess.run([sys.executable, "-c", FORKS, stopped_holder, ready], timeout=60, check=True)
+    assert ready.exists()

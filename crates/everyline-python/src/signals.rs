@@ -1,7 +1,7 @@
 //! Ctrl-C, and every other signal with a handler in Python, while a call waits in the engine.
 //!
 //! Python runs its signal handlers between two of its own instructions, so a thread that waits in native code would not
-//! notice them. The engine asks [`raised`] every 50 ms of a wait, with nothing held.
+//! notice them. The engine asks [`raised`] every 50 ms of a wait, with nothing held. Its own threads never wait for Python.
 
 use std::cell::RefCell;
 
@@ -20,6 +20,12 @@ pub fn init() {
 
 /// Runs the handlers of signals that have come. True if one of them raised.
 fn raised() -> bool {
+    // SAFETY: may be called on any thread at any time, with or without the GIL; it reads a word of this thread's.
+    if unsafe { pyo3::ffi::PyGILState_GetThisThreadState() }.is_null() {
+        // Python does not know this thread, and runs no handler on it. Asking for the GIL here would be waiting for
+        // whoever has it, who may be waiting for this thread.
+        return false;
+    }
     // None: the interpreter is going, and runs no handlers any more.
     let result = Python::try_attach(|py| py.check_signals()).unwrap_or(Ok(()));
     match result {

@@ -104,6 +104,11 @@ impl Thread {
         }
     }
 
+    #[cfg(test)]
+    pub fn is_started(&self) -> bool {
+        self.state.started.load(Ordering::Relaxed)
+    }
+
     /// Ends the thread; it comes back with the next record. What it has not committed the caller commits: there may be
     /// no next record for a long time.
     pub fn stop(&self, engine: &Engine) {

@@ -29,3 +29,31 @@ extern "C" fn before() {
 extern "C" fn in_child() {
     crate::os::close_transient();
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use crate::{Appender, Commit};
+
+    /// Its journal was replaced and another appender has left it, but one that has not noticed is in a call.
+    #[test]
+    fn an_engine_that_was_left_has_no_thread_at_a_fork_either() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let open = || Appender::builder(dir.path().join("app.log")).commit(Commit::Deferred).open().expect("a log");
+        let (idle, other) = (open(), open());
+        let left = idle.engine().expect("attached");
+        std::fs::remove_dir_all(dir.path().join(".app.log.everyline")).expect("a journal");
+        let started = Instant::now();
+        while other.engine().is_none_or(|engine| std::sync::Arc::ptr_eq(&engine, &left)) {
+            assert!(started.elapsed() < Duration::from_secs(20), "the other never noticed");
+            other.append(b"x\n").expect("accepted");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        // What a call under way does.
+        left.thread.notify(&left);
+        assert!(left.thread.is_started());
+        super::before();
+        assert!(!left.thread.is_started());
+    }
+}

@@ -61,6 +61,24 @@ fn death_at_every_point_of_steps_of_the_applications() {
     every_point("steps", &by_steps(), STEPS);
 }
 
+/// The process lives on and still has the lease, but for a step, which gives it back: its next look finishes what it had
+/// begun, as a successor would.
+#[test]
+fn a_panic_at_every_point_is_made_good_by_the_next_look_of_the_same_process() {
+    for (name, settings, script) in [("dated", dated(), LONG), ("steps", by_steps(), STEPS)] {
+        let mut panics = 0;
+        for point in 0..points(&settings, script) {
+            let plan = Plan { crash_at: Some(point), ..Plan::default() };
+            let mut run = Run::new(settings.clone(), plan, Recovery::Same, None);
+            run.survives = true;
+            run.script(script);
+            assert_eq!(audit(&run.world, Rules::default()), Ok(()), "{name}: panic at point {point}");
+            panics += run.deaths;
+        }
+        assert!(panics > 0);
+    }
+}
+
 /// Somebody who has the old file open comes before the few ms are over in which nobody looks at the path.
 #[test]
 fn a_successor_within_the_same_instant_looks_at_the_path() {

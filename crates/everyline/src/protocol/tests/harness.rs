@@ -66,6 +66,8 @@ pub struct Run {
     pub check_recovery: bool,
     /// Done to the world between a death and the recovery.
     pub after_death: Option<fn(&World)>,
+    /// It is a panic that comes as planned, not a death: the process lives on, with what it has in memory.
+    pub survives: bool,
 }
 
 impl Run {
@@ -74,8 +76,16 @@ impl Run {
         let world = World::new(settings, mutation);
         world.plan.set(plan);
         let members = (0..SLOTS).map(|_| None).collect();
-        let mut run =
-            Self { world, members, recovery, second: None, deaths: 0, check_recovery: true, after_death: None };
+        let mut run = Self {
+            world,
+            members,
+            recovery,
+            second: None,
+            deaths: 0,
+            check_recovery: true,
+            after_death: None,
+            survives: false,
+        };
         (0..SLOTS).for_each(|slot| run.attach(slot));
         run
     }
@@ -123,6 +133,11 @@ impl Run {
                 self.members[usize::from(slot)] = Some(member);
                 true
             }
+            Err(payload) if payload.is::<Crash>() && self.survives => {
+                self.members[usize::from(slot)] = Some(member);
+                self.deaths += 1;
+                false
+            }
             Err(payload) if payload.is::<Crash>() => {
                 drop(member);
                 self.world.disk.borrow_mut().forget_unreachable();
@@ -146,6 +161,16 @@ impl Run {
 
     /// Acts. The slot, and false if its process died.
     pub fn act_without_recovery(&mut self, act: Act) -> (u16, bool) {
+        let survives = self.survives;
+        let publish = move |m: &mut Member, slot, len| {
+            let plan = m.env.world.plan.get();
+            // Publishing calls nothing that could panic.
+            m.env.world.plan.set(Plan { crash_at: plan.crash_at.filter(|_| !survives), ..plan });
+            m.env.world.publish(slot, len);
+            if survives {
+                m.env.world.plan.set(plan);
+            }
+        };
         match act {
             Act::Tick(ms) => {
                 self.world.clock_ms.set(self.world.clock_ms.get() + ms);
@@ -154,14 +179,14 @@ impl Run {
             Act::Publish(slot, len) => (
                 slot,
                 self.guarded(slot, |m| {
-                    m.env.world.publish(slot, len);
+                    publish(m, slot, len);
                     m.env.world.acknowledge(slot);
                 }),
             ),
             Act::Log(slot, len) => (
                 slot,
                 self.guarded(slot, |m| {
-                    m.env.world.publish(slot, len);
+                    publish(m, slot, len);
                     m.committer.look(&m.env, Effort::Call);
                     m.env.world.acknowledge(slot);
                 }),
@@ -178,19 +203,21 @@ impl Run {
                     m.committer.chore = None;
                 }),
             ),
-            Act::Step(slot) => (
-                slot,
-                self.guarded(slot, |m| {
+            Act::Step(slot) => {
+                // The dead do nothing on their way out; those who panic end their step.
+                let is_dead = move || !survives && std::thread::panicking();
+                let acts = |m: &mut Member| {
                     let env = m.env.clone();
                     let rename = || {
                         // Nothing is ever deleted in such a script, so each name is later than all before.
                         let archives = env.world.disk.borrow().names.len();
                         env.rename(LOG, &format!("{LOG}.2000.{archives}"))
                     };
-                    let _ = m.committer.exclusive(&m.env, rename, || false);
+                    let _ = m.committer.exclusive(&m.env, rename, is_dead);
                     m.committer.look(&m.env, Effort::Call);
-                }),
-            ),
+                };
+                (slot, self.guarded(slot, acts))
+            }
             Act::Rotate(slot) => (
                 slot,
                 self.guarded(slot, |m| {
