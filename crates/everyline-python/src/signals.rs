@@ -1,8 +1,7 @@
 //! Ctrl-C, and every other signal with a handler in Python, while a call waits in the engine.
 //!
 //! Python runs its signal handlers between two of its own instructions, so a thread that waits in native code would not
-//! notice them. The engine asks [`raised`] every 50 ms of a wait, with nothing held, on
-//! threads that came from Python.
+//! notice them. The engine asks [`raised`] every 50 ms of a wait, with nothing held. Its own threads never wait for Python.
 
 use std::cell::RefCell;
 
