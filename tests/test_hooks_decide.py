@@ -378,3 +378,35 @@ def test_interval_and_when_set_by_hand_take_effect_from_the_next_rotation_on(log
     emit(handler, "two")
     assert 7000 < handler.rolloverAt - time.time() < 7201
     handler.close()
+
+
+def test_the_first_file_is_made_by_the_open_of_the_subclass(tmp_path: Path) -> None:
+    class Private(everyline.RotatingFileHandler):
+        def _open(self) -> Any:
+            os.makedirs(os.path.dirname(self.baseFilename), exist_ok=True)
+            return open(self.baseFilename, "a", opener=lambda path, flags: os.open(path, flags, 0o600))
+
+    log = tmp_path / "new" / "audit.log"
+    handler = Private(log, maxBytes=30, backupCount=3)
+    for number in range(3):
+        handler.emit(record(f"secret {number} " + "x" * 20))
+    handler.close()
+    made = sorted(path for path in log.parent.iterdir() if path.is_file())
+    assert [path.name for path in made] == ["audit.log", "audit.log.1", "audit.log.2"]
+    assert {path.stat().st_mode & 0o777 for path in made} == {0o600}, (
+        "also the first, from the first moment on"
+    )
+
+
+def test_an_open_that_makes_the_directory_and_leaves_the_rest_to_its_base(tmp_path: Path) -> None:
+    class Deep(everyline.FileHandler):
+        def _open(self) -> Any:
+            os.makedirs(os.path.dirname(self.baseFilename), exist_ok=True)
+            return super()._open()
+
+    for delay in (False, True):
+        log = tmp_path / f"deep-{delay}" / "app.log"
+        handler = Deep(log, delay=delay)
+        handler.emit(record("there"))
+        handler.close()
+        assert "there" in log.read_text()

@@ -213,3 +213,27 @@ def test_the_environment_variable(value: str | None, expected: bool) -> None:
     )
     module = "everyline.handlers" if expected else "logging.handlers"
     assert (done.stdout, done.stderr) == (f"({expected}, {expected}) {module}\n", "")
+
+
+def test_what_was_a_file_handler_is_one(tmp_path: Path) -> None:
+    # gunicorn asks so before it reopens files at USR1.
+    made_before = logging.handlers.RotatingFileHandler(tmp_path / "before.log")
+    assert not isinstance(made_before, everyline.RotatingFileHandler), "nothing is installed"
+    everyline.install()
+    try:
+        ours = [
+            logging.handlers.RotatingFileHandler(tmp_path / "a.log"),
+            logging.handlers.TimedRotatingFileHandler(tmp_path / "b.log"),
+            logging.handlers.WatchedFileHandler(tmp_path / "c.log"),
+        ]
+        for handler in [*ours, made_before]:
+            assert isinstance(handler, logging.FileHandler)
+        assert isinstance(made_before, logging.handlers.RotatingFileHandler)
+        assert not isinstance(ours[0], logging.handlers.TimedRotatingFileHandler)
+        assert issubclass(logging.handlers.BaseRotatingHandler, logging.FileHandler)
+        assert not isinstance(logging.StreamHandler(), logging.FileHandler)
+    finally:
+        everyline.uninstall()
+    assert not isinstance(made_before, everyline.RotatingFileHandler)
+    for handler in [*ours, made_before]:
+        handler.close()

@@ -64,6 +64,8 @@ class EngineHandler(PythonsFileHandler):
     _decides = False
     _names = False
     _opened_epoch = -1
+    # The file was made by `_open` just now, before the engine was there.
+    _is_opened = False
     _pause_until = 0.0
     # Attributes that are settings of the engine, or that say whose code runs.
     _watched: frozenset[str] = WATCHED
@@ -161,15 +163,40 @@ class EngineHandler(PythonsFileHandler):
         try:
             stream = self._stream
             if stream is None:
+                is_new = self._opens and not os.path.lexists(self.baseFilename)
+                self._is_opened = is_new and self._make_by_open()
                 self._stream = stream = self._new_stream()
                 self._attached(stream)
             return stream
         finally:
             self.release()
 
+    def _make_by_open(self) -> bool:
+        """The first file is made by whose code that is: in his directory, with his mode from the beginning."""
+        step = Step(self.baseFilename, None)
+        self._step = step
+        here.steps.append(step)
+        try:
+            opened = self._open()
+            if opened is not None:
+                opened.close()
+            return True
+        except Exception:
+            # It is called once more when the engine has made the file, and then the error is told.
+            return False
+        finally:
+            here.steps.remove(step)
+            self._step = None
+
     def _attached(self, stream: LogStream) -> None:
-        if self._opens:
+        if self._is_opened:
+            self._saw_open(stream)
+        elif self._opens:
             self._call_open()
+
+    def _saw_open(self, stream: LogStream) -> None:
+        seen = stream.appender.glance()
+        self._opened_epoch = -1 if seen is None else seen[0]
 
     def _warn(self, stream: LogStream) -> None:
         _warn.of_attaching(self.baseFilename, stream.appender, stacklevel=4)
@@ -319,8 +346,7 @@ class EngineHandler(PythonsFileHandler):
             # Code that gives the live file itself another name.
             self._set_stream(None)
             self._attach()
-        seen = stream.appender.glance()
-        self._opened_epoch = -1 if seen is None else seen[0]
+        self._saw_open(stream)
 
     def _call_open(self) -> None:
         def act() -> None:

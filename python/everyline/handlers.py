@@ -17,12 +17,13 @@ from everyline import _archives
 from everyline._arguments import engine_options, text_encoding
 from everyline._bends import WATCHED
 from everyline._engine_handler import EngineHandler, PythonsFileHandler
+from everyline._in_place_of import InPlaceOf
 from everyline._rotating import Rotating
 from everyline._stream import LogStream
 from everyline._timed import ByTime, unit, units_of
 
 
-class FileHandler(EngineHandler):
+class FileHandler(EngineHandler, metaclass=InPlaceOf, theirs=PythonsFileHandler):
     """`logging.FileHandler` for any number of processes on one file.
 
     `mode` is `a`, `w` (empties the file, unless another process uses it) or `x` (FileExistsError if there is
@@ -57,7 +58,12 @@ class FileHandler(EngineHandler):
         self._start()
 
 
-class WatchedFileHandler(EngineHandler, logging.handlers.WatchedFileHandler):
+class WatchedFileHandler(
+    EngineHandler,
+    logging.handlers.WatchedFileHandler,
+    metaclass=InPlaceOf,
+    theirs=logging.handlers.WatchedFileHandler,
+):
     """`logging.handlers.WatchedFileHandler` for any number of processes on one file.
 
     The file is looked for before each record: renamed or removed by somebody else (logrotate), it is followed
@@ -125,7 +131,12 @@ class WatchedFileHandler(EngineHandler, logging.handlers.WatchedFileHandler):
         EngineHandler.emit(self, record)
 
 
-class RotatingFileHandler(Rotating, logging.handlers.RotatingFileHandler):
+class RotatingFileHandler(
+    Rotating,
+    logging.handlers.RotatingFileHandler,
+    metaclass=InPlaceOf,
+    theirs=logging.handlers.RotatingFileHandler,
+):
     """`logging.handlers.RotatingFileHandler` for any number of processes on one file.
 
     The file stays smaller than `maxBytes`, in bytes, unless a single record is larger. `app.log.1` is the
@@ -212,7 +223,12 @@ class RotatingFileHandler(Rotating, logging.handlers.RotatingFileHandler):
         return f"{self.baseFilename}.1"
 
 
-class TimedRotatingFileHandler(ByTime, logging.handlers.TimedRotatingFileHandler):  # type: ignore[misc]
+class TimedRotatingFileHandler(  # type: ignore[misc]
+    ByTime,
+    logging.handlers.TimedRotatingFileHandler,
+    metaclass=InPlaceOf,
+    theirs=logging.handlers.TimedRotatingFileHandler,
+):
     """`logging.handlers.TimedRotatingFileHandler` for any number of processes on one file.
 
     An archive is named after the time its period began. The newest `backupCount` archives are kept, or
