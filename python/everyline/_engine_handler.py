@@ -172,7 +172,7 @@ class EngineHandler(PythonsFileHandler):
             self.release()
 
     def _make_by_open(self) -> bool:
-        """The first file is made by whose code that is: in his directory, with his mode from the beginning."""
+        """The first file is made by whose code that is: in his directory, and with his mode at once."""
         step = Step(self.baseFilename, None)
         self._step = step
         here.steps.append(step)
