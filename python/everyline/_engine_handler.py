@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from everyline import _warn
 from everyline._bends import OPENS, WATCHED, is_any_bent
+from everyline._in_place_of import emit_of_pythons, of_pythons
 from everyline._native import Options
 from everyline._step import Step, here, is_in_step, is_treating
 from everyline._stream import Codec, LogStream
@@ -135,6 +136,8 @@ class EngineHandler(PythonsFileHandler):
 
     def _open(self) -> Any:
         """What to assign to `stream`. In a step under the lease: the file itself, opened to append."""
+        if not isinstance(self, EngineHandler):
+            return of_pythons(self, "_open")()
         if not is_in_step(self.baseFilename):
             return self._new_stream()
         encoding = None if self.encoding == "locale" else self.encoding
@@ -379,7 +382,7 @@ class EngineHandler(PythonsFileHandler):
         except Exception as error:
             if not isinstance(self, EngineHandler):
                 # After `install()`, a handler of Python's that names its base.
-                PythonsFileHandler.emit(self, record)
+                emit_of_pythons(self, record)
             elif self._is_worth_a_report(error):
                 self.handleError(record)
 
@@ -455,6 +458,8 @@ class EngineHandler(PythonsFileHandler):
 
     def close(self) -> None:
         """Flushes and detaches. A record that comes after it attaches again, unless `mode` is `w`."""
+        if not isinstance(self, EngineHandler):
+            return of_pythons(self, "close")()
         self.acquire()
         try:
             foreign = self._foreign

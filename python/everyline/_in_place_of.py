@@ -12,6 +12,9 @@ import logging
 import logging.handlers
 from typing import Any
 
+# Theirs, whatever stands under the name later.
+_emit = logging.FileHandler.emit
+
 
 class InPlaceOf(abc.ABCMeta):
     """The class of such classes. `theirs`: the class of Python's. (Of ABCMeta, for mix-ins that are.)"""
@@ -41,3 +44,26 @@ class InPlaceOf(abc.ABCMeta):
     def __subclasscheck__(cls, subclass: type) -> bool:
         theirs = cls._stands_for()
         return super().__subclasscheck__(subclass) or (theirs is not None and issubclass(subclass, theirs))
+
+
+def of_pythons(handler: Any, name: str) -> Any:
+    """The method of Python's for a handler of Python's that came to ours because its class names its base.
+
+    Such a class was defined before `install()`; `RotatingFileHandler.doRollover(self)` is what it says.
+    """
+    for cls in type(handler).__mro__:
+        if cls.__module__ in ("logging", "logging.handlers") and name in vars(cls):
+            return vars(cls)[name].__get__(handler)
+    raise AttributeError(f"{type(handler).__qualname__}: Python's handlers have no {name}")
+
+
+def emit_of_pythons(handler: Any, record: logging.LogRecord) -> None:
+    """As `of_pythons`, for `emit`: Python's rotating handlers call `logging.FileHandler.emit` by name."""
+    if isinstance(handler, logging.handlers.BaseRotatingHandler) and not hasattr(handler, "_everyline_emits"):
+        handler._everyline_emits = True  # type: ignore[attr-defined]
+        try:
+            logging.handlers.BaseRotatingHandler.emit(handler, record)
+        finally:
+            del handler._everyline_emits  # type: ignore[attr-defined]
+    else:
+        _emit(handler, record)

@@ -2,8 +2,8 @@
 
 After `install()`, whoever looks a class up in `logging` or `logging.handlers` finds ours: dictConfig,
 fileConfig, basicConfig, Django, gunicorn. What was imported by name before, and subclasses defined before,
-stay what they were, unless they name their base; the environment variable EVERYLINE_INSTALL=1 installs
-before anything is imported. `isinstance` and `issubclass` answer as before.
+stay what they were; the environment variable EVERYLINE_INSTALL=1 installs before anything is imported.
+`isinstance` and `issubclass` answer as before.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ from typing import Any
 from everyline import _archives
 from everyline._bends import DECIDES, NAMES, is_any_bent, is_bent, is_home
 from everyline._engine_handler import EngineHandler
+from everyline._in_place_of import of_pythons
 from everyline._step import is_in_step
 from everyline._stream import LogStream
 
@@ -76,6 +77,8 @@ class Rotating(EngineHandler):
         a `doRollover` of a subclass's): Python's algorithm, with `rotation_filename`, `rotate` and
         `getFilesToDelete`.
         """
+        if not isinstance(self, EngineHandler):
+            return of_pythons(self, "doRollover")()
         if is_in_step(self.baseFilename):
             self._roll()
             return
@@ -199,6 +202,8 @@ class Rotating(EngineHandler):
                 rounds += 1
 
     def close(self) -> None:
+        if not isinstance(self, EngineHandler):
+            return of_pythons(self, "close")()
         self.acquire()
         try:
             if self._names and not is_in_step(self.baseFilename):

@@ -16,6 +16,8 @@ from typing import Any
 
 from everyline import _archives, _native
 from everyline._bends import WATCHED
+from everyline._engine_handler import EngineHandler
+from everyline._in_place_of import of_pythons
 from everyline._rotating import Rotating
 from everyline._stream import LogStream
 
@@ -122,6 +124,8 @@ class ByTime(Rotating):
 
     def computeRollover(self, currentTime: float) -> float:
         """When the period that holds `currentTime` (Unix time in seconds) ends."""
+        if not isinstance(self, EngineHandler):
+            return of_pythons(self, "computeRollover")(currentTime)
         if self.when != "MIDNIGHT" and not self.when.startswith("W"):
             return currentTime + self.interval
         units = self._units()
@@ -132,10 +136,14 @@ class ByTime(Rotating):
 
     def shouldRollover(self, record: logging.LogRecord) -> bool:
         """Whether the next record will be the first of a new file."""
+        if not isinstance(self, EngineHandler):
+            return of_pythons(self, "shouldRollover")(record)
         return int(time.time()) >= self.rolloverAt and self._stat_regular() is not None
 
     def getFilesToDelete(self) -> list[str]:
         """The archives beyond the newest `backupCount`, oldest first."""
+        if not isinstance(self, EngineHandler):
+            return of_pythons(self, "getFilesToDelete")()
         folder, base = os.path.split(self.baseFilename)
         keyed = ((self._archive_key(base, name), name) for name in os.listdir(folder))
         found = sorted((key, name) for key, name in keyed if key is not None)

@@ -17,10 +17,15 @@ from everyline import _archives
 from everyline._arguments import engine_options, text_encoding
 from everyline._bends import WATCHED
 from everyline._engine_handler import EngineHandler, PythonsFileHandler
-from everyline._in_place_of import InPlaceOf
+from everyline._in_place_of import InPlaceOf, of_pythons
 from everyline._rotating import Rotating
 from everyline._stream import LogStream
 from everyline._timed import ByTime, unit, units_of
+
+# Theirs, whatever stands under these names later.
+PythonsWatched = logging.handlers.WatchedFileHandler
+PythonsRotating = logging.handlers.RotatingFileHandler
+PythonsTimed = logging.handlers.TimedRotatingFileHandler
 
 
 class FileHandler(EngineHandler, metaclass=InPlaceOf, theirs=PythonsFileHandler):
@@ -60,9 +65,9 @@ class FileHandler(EngineHandler, metaclass=InPlaceOf, theirs=PythonsFileHandler)
 
 class WatchedFileHandler(
     EngineHandler,
-    logging.handlers.WatchedFileHandler,
+    PythonsWatched,
     metaclass=InPlaceOf,
-    theirs=logging.handlers.WatchedFileHandler,
+    theirs=PythonsWatched,
 ):
     """`logging.handlers.WatchedFileHandler` for any number of processes on one file.
 
@@ -87,6 +92,10 @@ class WatchedFileHandler(
         overflow_bytes: int | None = None,
         journal_dir: str | os.PathLike[str] | None = None,
     ) -> None:
+        if not isinstance(self, EngineHandler):
+            # After `install()`, a handler of Python's that names its base.
+            PythonsWatched.__init__(self, filename, mode, encoding, delay, errors)
+            return
         encoding = text_encoding(encoding)
         engine = engine_options(commit, fsync, full, wait, ring_bytes, overflow_bytes, journal_dir)
         self.dev, self.ino = -1, -1
@@ -107,6 +116,8 @@ class WatchedFileHandler(
 
     def reopenIfNeeded(self) -> None:
         """Looks whether the file is still the one at its path, and goes on in the one that is."""
+        if not isinstance(self, EngineHandler):
+            return of_pythons(self, "reopenIfNeeded")()
         stream = self._stream
         if stream is None:
             return
@@ -123,6 +134,8 @@ class WatchedFileHandler(
 
     def emit(self, record: logging.LogRecord) -> None:
         """Looks for the file, then formats the record and hands it over."""
+        if not isinstance(self, EngineHandler):
+            return of_pythons(self, "emit")(record)
         try:
             self.reopenIfNeeded()
         except Exception:
@@ -133,9 +146,9 @@ class WatchedFileHandler(
 
 class RotatingFileHandler(
     Rotating,
-    logging.handlers.RotatingFileHandler,
+    PythonsRotating,
     metaclass=InPlaceOf,
-    theirs=logging.handlers.RotatingFileHandler,
+    theirs=PythonsRotating,
 ):
     """`logging.handlers.RotatingFileHandler` for any number of processes on one file.
 
@@ -165,6 +178,10 @@ class RotatingFileHandler(
         overflow_bytes: int | None = None,
         journal_dir: str | os.PathLike[str] | None = None,
     ) -> None:
+        if not isinstance(self, EngineHandler):
+            # After `install()`, a handler of Python's that names its base.
+            PythonsRotating.__init__(self, filename, mode, maxBytes, backupCount, encoding, delay, errors)
+            return
         # As in Python: archives and a file that is emptied at each start make no sense together.
         if maxBytes > 0:
             mode = "a"
@@ -187,6 +204,8 @@ class RotatingFileHandler(
 
     def shouldRollover(self, record: logging.LogRecord) -> bool:
         """Whether this record would make the file reach `maxBytes`, in bytes."""
+        if not isinstance(self, EngineHandler):
+            return of_pythons(self, "shouldRollover")(record)
         found = self._stat_regular() if self.maxBytes > 0 else None
         # An empty file is never rotated.
         if found is None or found.st_size == 0:
@@ -225,9 +244,9 @@ class RotatingFileHandler(
 
 class TimedRotatingFileHandler(  # type: ignore[misc]
     ByTime,
-    logging.handlers.TimedRotatingFileHandler,
+    PythonsTimed,
     metaclass=InPlaceOf,
-    theirs=logging.handlers.TimedRotatingFileHandler,
+    theirs=PythonsTimed,
 ):
     """`logging.handlers.TimedRotatingFileHandler` for any number of processes on one file.
 
@@ -257,6 +276,12 @@ class TimedRotatingFileHandler(  # type: ignore[misc]
         overflow_bytes: int | None = None,
         journal_dir: str | os.PathLike[str] | None = None,
     ) -> None:
+        if not isinstance(self, EngineHandler):
+            # After `install()`, a handler of Python's that names its base.
+            PythonsTimed.__init__(
+                self, filename, when, interval, backupCount, encoding, delay, utc, atTime, errors
+            )
+            return
         encoding = text_encoding(encoding)
         when = when.upper()
         unit_s, suffix, pattern = unit(when)
