@@ -9,6 +9,7 @@ import logging.handlers
 import os
 import pickle
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -274,3 +275,13 @@ def test_errors_are_pythons(tmp_path: Path) -> None:
         everyline.TimedRotatingFileHandler(tmp_path / "a.log", interval="2")  # type: ignore[arg-type]
     with pytest.raises(AttributeError):
         everyline.TimedRotatingFileHandler(tmp_path / "a.log", when=5)  # type: ignore[arg-type]
+
+
+def test_a_descriptor_is_had_also_between_the_two_halves_of_a_rotation(log: Path) -> None:
+    handler = everyline.FileHandler(log)
+    os.rename(log, log.with_name("halfway"))
+    timer = threading.Timer(0.1, log.touch)
+    timer.start()
+    assert handler.stream.fileno() >= 0
+    timer.join()
+    handler.close()

@@ -10,10 +10,14 @@ from __future__ import annotations
 import codecs
 import locale
 import os
+import time
 from collections.abc import Iterable
 
 from everyline._native import Appender, Options
 from everyline._step import is_in_step
+
+# A rotation takes less than this between two names, unless its process is killed there.
+_BETWEEN_NAMES_S = 0.5
 
 
 class Codec:
@@ -83,9 +87,20 @@ class LogStream:
         Not one to write to: what is written there would miss the engine, and after a rotation the file.
         """
         if self._descriptor is None:
-            descriptor = os.open(self.name, os.O_PATH | os.O_CLOEXEC)
+            descriptor = self._open_by_name()
             self._descriptor = (descriptor, _identity(descriptor))
         return self._descriptor[0]
+
+    def _open_by_name(self) -> int:
+        # In the middle of a rotation, another process's, there is no file of that name for an instant.
+        until = time.monotonic() + _BETWEEN_NAMES_S
+        while True:
+            try:
+                return os.open(self.name, os.O_PATH | os.O_CLOEXEC)
+            except FileNotFoundError:
+                if time.monotonic() >= until:
+                    raise
+            time.sleep(0.001)
 
     def isatty(self) -> bool:
         return False
