@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::Run;
 use crate::cases::{self, Arena, Case};
+use crate::oracle::Damage;
 use crate::producer::wall_ns;
 use crate::rng::Rng;
 
@@ -34,19 +35,24 @@ pub fn run(run: &Run) -> io::Result<bool> {
     }
     let shares: u32 = grounds.iter().flat_map(|g| chosen.iter().map(|c| c.shares[g.share])).sum();
     println!("everyline-torture run --seed {seed} --seconds {} --processes {}", run.seconds, run.processes);
-    let (mut passed, mut failed) = (0, 0);
+    let (mut passed, mut failures) = (0, Vec::new());
     for ground in &grounds {
         for case in chosen.iter().filter(|c| c.shares[ground.share] > 0) {
             let time = Duration::from_secs(run.seconds) * case.shares[ground.share] / shares.max(1);
-            if play(run, seed, ground, case, time)? { passed += 1 } else { failed += 1 }
+            match play(run, seed, ground, case, time)? {
+                None => passed += 1,
+                Some(failure) => failures.push(failure),
+            }
         }
     }
-    println!("{passed} passed, {failed} failed");
+    println!("{passed} passed, {} failed", failures.len());
+    // Once more in the end: the end is what a long output is read from.
+    failures.iter().for_each(|failure| println!("{failure}"));
     for ground in &grounds {
         // Left alone if a failed case keeps its files there.
         let _ = fs::remove_dir(&ground.directory);
     }
-    Ok(failed == 0)
+    Ok(failures.is_empty())
 }
 
 fn grounds(run: &Run, seed: u64) -> io::Result<Vec<Ground>> {
@@ -68,7 +74,8 @@ fn grounds(run: &Run, seed: u64) -> io::Result<Vec<Ground>> {
     Ok(grounds)
 }
 
-fn play(run: &Run, seed: u64, ground: &Ground, case: &Case, time: Duration) -> io::Result<bool> {
+/// Plays one case. What is said of a failure, if it is one.
+fn play(run: &Run, seed: u64, ground: &Ground, case: &Case, time: Duration) -> io::Result<Option<String>> {
     let directory = ground.directory.join(case.name);
     fs::create_dir(&directory)?;
     let rng = Rng::new(seed).part(case.name).part(ground.label);
@@ -94,22 +101,28 @@ fn play(run: &Run, seed: u64, ground: &Ground, case: &Case, time: Duration) -> i
     for note in &total.notes {
         println!("     {note}");
     }
-    if good && !run.keep {
-        fs::remove_dir_all(&directory)?;
-        return Ok(true);
+    if good {
+        if !run.keep {
+            fs::remove_dir_all(&directory)?;
+        }
+        return Ok(None);
     }
-    for (round, damage) in total.damage.iter().take(SHOWN) {
-        println!("     {}: {damage}", round.display());
+    let failure = failure(run, seed, ground, case, &total.damage);
+    println!("{failure}");
+    Ok(Some(failure))
+}
+
+/// What was found, and how to see it again.
+fn failure(run: &Run, seed: u64, ground: &Ground, case: &Case, damage: &[(PathBuf, Damage)]) -> String {
+    let mut lines = vec![format!("     {} on {}:", case.name, ground.label)];
+    lines.extend(damage.iter().take(SHOWN).map(|(round, damage)| format!("     {}: {damage}", round.display())));
+    if damage.len() > SHOWN {
+        lines.push(format!("     and {} more", damage.len() - SHOWN));
     }
-    if total.damage.len() > SHOWN {
-        println!("     and {} more", total.damage.len() - SHOWN);
-    }
-    if !good {
-        let at = run.directory.as_ref().map_or(String::new(), |d| format!(" --directory {}", d.display()));
-        println!(
-            "     again: everyline-torture run --seed {seed} --seconds {} --processes {} --only {}{at}",
-            run.seconds, run.processes, case.name
-        );
-    }
-    Ok(good)
+    let at = run.directory.as_ref().map_or(String::new(), |d| format!(" --directory {}", d.display()));
+    lines.push(format!(
+        "     again: everyline-torture run --seed {seed} --seconds {} --processes {} --only {}{at}",
+        run.seconds, run.processes, case.name
+    ));
+    lines.join("\n")
 }

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -15,7 +15,8 @@ use crate::oracle::{Damage, Expect, Found};
 use crate::plan::Plan;
 use crate::watch::Watch;
 
-/// A process that was asked to end must do so within this.
+/// A process that was asked to end must do so within this, counted from the last change in the log's directory: a slow
+/// disk may have hundreds of archives to compress and to sync before.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Environment variable of the engine's hook.
 const CRASH: &str = "EVERYLINE_CRASH";
@@ -180,14 +181,17 @@ impl Round {
     /// Asks all producers to end, and waits.
     pub fn stop(&mut self) {
         self.ledger.stop();
-        let until = Instant::now() + PATIENCE;
-        while !self.children.is_empty() && Instant::now() < until {
+        let mut idle = Idle::new(&self.plan.log);
+        while !self.children.is_empty() && idle.time() < PATIENCE {
             self.reap();
             std::thread::sleep(Duration::from_millis(1));
         }
         if !self.children.is_empty() {
             let pids: Vec<_> = self.children.iter().map(|c| c.child.id()).collect();
-            self.conduct(format!("stuck: {pids:?} do not end after {PATIENCE:?}; {}", self.stuck_at(&pids)));
+            self.conduct(format!(
+                "stuck: {pids:?} do not end, nothing happens for {PATIENCE:?}; {}",
+                self.stuck_at(&pids)
+            ));
             self.kill_all();
         }
         self.ledger.go_on();
@@ -219,7 +223,7 @@ impl Round {
             command.env(CRASH, crash);
         }
         let mut child = command.spawn()?;
-        let until = Instant::now() + PATIENCE;
+        let mut idle = Idle::new(&self.plan.log);
         loop {
             if let Some(status) = child.try_wait()? {
                 self.judge(crash.is_some(), status);
@@ -229,8 +233,8 @@ impl Round {
                 }
                 return Ok(());
             }
-            if Instant::now() > until {
-                self.conduct(format!("recover does not end after {PATIENCE:?}"));
+            if idle.time() > PATIENCE {
+                self.conduct(format!("recover does not end, nothing happens for {PATIENCE:?}"));
                 child.kill()?;
             }
             std::thread::sleep(Duration::from_millis(1));
@@ -270,6 +274,28 @@ impl Round {
             dropped: accounts.iter().map(|a| a.dropped).sum(),
             slowest: Duration::from_nanos(accounts.iter().map(|a| a.slowest_ns).max().unwrap_or(0)),
         })
+    }
+}
+
+/// How long nothing has been made, renamed or removed in the log's directory.
+struct Idle {
+    directory: PathBuf,
+    changed: Option<SystemTime>,
+    since: Instant,
+}
+
+impl Idle {
+    fn new(log: &Path) -> Self {
+        let directory = log.parent().map_or_else(PathBuf::new, Path::to_owned);
+        Self { directory, changed: None, since: Instant::now() }
+    }
+
+    fn time(&mut self) -> Duration {
+        let changed = fs::metadata(&self.directory).and_then(|m| m.modified()).ok();
+        if changed != self.changed {
+            (self.changed, self.since) = (changed, Instant::now());
+        }
+        self.since.elapsed()
     }
 }
 

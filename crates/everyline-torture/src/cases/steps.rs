@@ -14,8 +14,8 @@ pub const CASE: Case = Case { name: "steps", shares: [12, 8], run };
 
 /// Armed processes that may miss their step before the case gives up on it.
 const TRIES: u32 = 5;
-/// An armed process passes its step within this, or never.
-const PATIENCE: Duration = Duration::from_secs(4);
+/// An armed process passes its step within this, or never; each try waits twice as long, for slow disks.
+const PATIENCE: Duration = Duration::from_secs(3);
 /// Records of the survivors after a death.
 const AFTER: Duration = Duration::from_millis(15);
 
@@ -77,9 +77,13 @@ fn run(arena: &mut Arena) -> io::Result<()> {
                 break;
             }
             let scene = scene(step, &mut arena.rng);
-            let mut passed = false;
-            for _ in 0..TRIES {
-                passed = passed || play(arena, &scene, turn)?;
+            let (mut passed, mut tries) = (false, 0);
+            while !passed && tries < TRIES {
+                passed = play(arena, &scene, turn, 1 << tries)?;
+                tries += 1;
+            }
+            if passed && tries > 2 {
+                arena.note(format!("{step} was passed at the {tries}. try of {TRIES}"));
             }
             if !passed {
                 let mut round = arena.round(Plan::new(0, 0))?;
@@ -92,8 +96,8 @@ fn run(arena: &mut Arena) -> io::Result<()> {
     Ok(())
 }
 
-/// One armed process, with or without others. True if it died at its step.
-fn play(arena: &mut Arena, scene: &Scene, turn: u64) -> io::Result<bool> {
+/// One armed process, with or without others. True if it died at its step. `slow`: how much longer than usual to wait.
+fn play(arena: &mut Arena, scene: &Scene, turn: u64, slow: u32) -> io::Result<bool> {
     let mut plan = arena.plan();
     let rng = &mut arena.rng;
     plan.names = scene.names;
@@ -120,7 +124,8 @@ fn play(arena: &mut Arena, scene: &Scene, turn: u64) -> io::Result<bool> {
     }
     let crash = format!("{}:{count}", scene.step);
     round.spawn(|plan| plan.file_limit = scene.refused.then_some(50_000), Some(&crash))?;
-    let passed = if scene.heirs { die_in_turn(arena, &mut round)? } else { wait_for_death(&mut round) };
+    let passed =
+        if scene.heirs { die_in_turn(arena, &mut round, slow)? } else { round.wait_for(PATIENCE * slow, Round::reap) };
     if others > 0 {
         // Somebody goes on, or comes anew into the dead one's slot.
         round.spawn(|plan| plan.rate = 1500, None)?;
@@ -134,25 +139,21 @@ fn play(arena: &mut Arena, scene: &Scene, turn: u64) -> io::Result<bool> {
     Ok(passed)
 }
 
-fn wait_for_death(round: &mut Round) -> bool {
-    round.wait_for(PATIENCE, Round::reap)
-}
-
 /// Holders die until the armed process takes over from one of them.
-fn die_in_turn(arena: &mut Arena, round: &mut Round) -> io::Result<bool> {
+fn die_in_turn(arena: &mut Arena, round: &mut Round, slow: u32) -> io::Result<bool> {
     let heir = round.pid(0);
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + PATIENCE * slow;
     while Instant::now() < until {
         let step = arena.rng.pick(&["note-write", "batch-written", "tail-moved", "live-renamed", "note-written"]);
         let crash = format!("{step}:{}", arena.rng.range(1, 8));
         round.spawn(|_| {}, Some(&crash))?;
-        round.wait_for(Duration::from_millis(500), Round::reap);
+        round.wait_for(Duration::from_millis(500) * slow, Round::reap);
         // Who does not get to its step must not stay and compete with the heir.
         while let Some(index) = (0..round.children.len()).find(|i| round.pid(*i) != heir) {
             round.kill(index);
         }
         // A newcomer in the dead one's slot would be its successor; the heir needs a moment to find out.
-        round.wait_for(Duration::from_millis(40), |round| round.reap() || round.children.is_empty());
+        round.wait_for(Duration::from_millis(40) * slow, |round| round.reap() || round.children.is_empty());
         if !(0..round.children.len()).any(|i| round.pid(i) == heir) {
             return Ok(true);
         }
