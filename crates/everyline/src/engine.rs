@@ -377,16 +377,24 @@ impl Engine {
                 return Looked::Failed(libc::EBADF);
             }
             let committer_here = committer.get_or_insert_with(|| Committer::new(&self.env));
+            committer_here.chore = self.upkeep.errand.take();
+            let with_chore = committer_here.chore.is_some();
             let looked = committer_here.look(&self.env, effort);
+            if with_chore {
+                self.upkeep.errand.give_back(committer_here.chore.take(), committer_here.chore_done.take());
+            }
             let rotated = committer_here.take_rotated();
             drop(committer);
             // Orders the unlock (a read-modify-write) before the look at the marks of threads that found it locked.
             fence_after_rmw();
-            if rotated.is_some() || self.upkeep.is_owed() || self.env.has_deleted() {
+            // A visit is the upkeep's own.
+            let upkeep = effort != Effort::Visit && (self.upkeep.is_owed() || self.env.has_deleted());
+            if rotated.is_some() || upkeep {
                 self.upkeep.after_commit(self, rotated == Some(true));
             }
             match looked {
                 Looked::Failed(_) => return looked,
+                _ if effort == Effort::Visit => return looked,
                 _ if self.env.control().dirty.any() && self.env.control().lease.load().state() == State::Free => {}
                 _ => return looked,
             }
@@ -394,27 +402,46 @@ impl Engine {
     }
 
     /// Has a chore done under the lease. `None`: it could not be had, or `stop` says to end.
-    pub(crate) fn chore(&self, chore: &Chore, stop: &AtomicBool) -> Option<io::Result<bool>> {
+    pub(crate) fn chore(&self, chore: Chore, stop: &AtomicBool) -> Option<io::Result<bool>> {
         let started = Instant::now();
-        while !stop.load(Ordering::Acquire) && !self.env.is_lost() && started.elapsed() < CHORE_PATIENCE {
-            let done = self.committer.try_lock().and_then(|mut committer| {
-                let committer = committer.get_or_insert_with(|| Committer::new(&self.env));
-                committer.chore = Some(chore.clone());
-                committer.look(&self.env, Effort::Drain);
-                committer.chore = None;
-                committer.chore_done.take()
-            });
-            // Here, with the lease free, and in no log call.
-            drop(self.env.deleted());
-            // For threads that found the lock taken, as in `commit`.
-            self.commit(Effort::Call);
-            if done.is_some() {
-                return done;
+        let errand = &self.upkeep.errand;
+        let is_over = || stop.load(Ordering::Acquire) || self.env.is_lost() || started.elapsed() >= CHORE_PATIENCE;
+        errand.leave(chore);
+        let mut done = None;
+        while done.is_none() && !is_over() {
+            // By us, or by a thread that is at it: it takes the chore along at its next look.
+            self.visit();
+            done = errand.outcome();
+            if done.is_none() {
+                // Another process is writing, or writing fails.
+                std::thread::sleep(Duration::from_millis(SLICE_MS));
             }
-            // Another process is writing, or another thread, or writing fails.
-            std::thread::sleep(Duration::from_millis(SLICE_MS));
         }
-        None
+        errand.withdraw();
+        // For threads that found us at it and left, as in `commit`. But they go first: a thread that writes without a
+        // pause would make this one its writer, for ever.
+        while !is_over() && self.is_owed() {
+            std::thread::sleep(Duration::from_micros(100));
+            if self.is_owed() {
+                self.visit();
+            }
+        }
+        if self.is_owed() {
+            self.commit(Effort::Call);
+        }
+        done
+    }
+
+    /// A short look, for the upkeep, which comes back.
+    fn visit(&self) {
+        self.commit(Effort::Visit);
+        // Here, with the lease free, and in no log call.
+        drop(self.env.deleted());
+    }
+
+    /// True if something is published and nobody is writing it.
+    fn is_owed(&self) -> bool {
+        self.env.control().dirty.any() && self.env.control().lease.load().state() == State::Free
     }
 
     /// Ends the threads of this engine. They come back when there is something to do.

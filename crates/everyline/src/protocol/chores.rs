@@ -29,9 +29,13 @@ pub enum Chore {
         /// How it was compressed.
         form: Form,
     },
-    /// Archives that are too old, or too large together: names, and what they must be.
-    Remove(Vec<(String, FileId)>),
+    /// Archives that are too old, or too large together. By identity alone: with numbered names every rotation renames
+    /// them all, and a busy log has always rotated since they were looked at.
+    Remove(Vec<FileId>),
 }
+
+/// Archives that are looked at under the lease without being one of those to be deleted.
+const OTHERS: usize = 64;
 
 /// Where an archive is compressed to. Hidden, so that no pattern of a log shipper finds it, and never an archive's name.
 /// One for each log: upkeep is one process's at a time.
@@ -125,23 +129,29 @@ impl<E: Env> Committer<E> {
         Ok(env.list()?.into_iter().find(|name| is_plain(name) && is_it(name)))
     }
 
-    /// Deletes archives. `Ok(false)`: not all of them were where they were said to be.
-    fn remove(&self, env: &E, victims: &[(String, FileId)]) -> io::Result<bool> {
+    /// Deletes archives. `Ok(false)`: none of them was found.
+    fn remove(&self, env: &E, victims: &[FileId]) -> io::Result<bool> {
         let names = env.list()?;
         let archives = self.settings.family(env.log()).sorted(&names);
         let newest = archives.last().map(|archive| archive.key);
-        let mut all = true;
-        for (name, id) in victims {
-            let is_archive = archives.iter().any(|a| a.name == name && Some(a.key) != newest);
-            if !is_archive || env.lookup(name)?.is_none_or(|meta| meta.id != *id) {
-                all = false;
-                continue;
+        let (mut removed, mut others) = (0, 0);
+        // They were the oldest when they were looked at, so they are the first here under whatever name they have now.
+        for archive in archives.iter().take_while(|archive| Some(archive.key) != newest) {
+            if removed == victims.len() || others > OTHERS {
+                break;
             }
-            env.unlink(name)?;
+            match env.lookup(archive.name)? {
+                Some(meta) if victims.contains(&meta.id) => env.unlink(archive.name)?,
+                _ => {
+                    others += 1;
+                    continue;
+                }
+            }
             env.step(Step::Retired);
             env.control().chores.retired.fetch_add(1, Ordering::Relaxed);
+            removed += 1;
         }
-        Ok(all)
+        Ok(removed > 0)
     }
 
     /// The link leads to the archive that was just cut.

@@ -29,12 +29,21 @@ const RETRY_MS: (u64, u64) = (10, 1000);
 /// How far `look` may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effort {
+    /// One batch, and what is left is left to others: for who comes back in a moment to see whether they do it.
+    Visit,
     /// One batch, then on only if nobody else takes over: the price of one log call.
     Call,
     /// Until nothing is left.
     Drain,
     /// As `Drain`; a back-off after an error is not waited for, and a holder that seems to work is probed, too.
     Force,
+}
+
+impl Effort {
+    /// One batch at a time.
+    fn is_brief(self) -> bool {
+        matches!(self, Self::Visit | Self::Call)
+    }
 }
 
 /// What `look` found.
@@ -146,6 +155,9 @@ impl<E: Env> Committer<E> {
             if let Some(end) = self.run(env, seen, held, effort, (since_ms, now)) {
                 return end;
             }
+            if effort == Effort::Visit {
+                return Looked::Busy;
+            }
         }
     }
 
@@ -247,7 +259,7 @@ impl<E: Env> Committer<E> {
                     debug_assert!(finished);
                     return Some(Looked::Clean);
                 }
-                if effort == Effort::Call || !finished { self.leave_or_go_on(env, since_ms) } else { None }
+                if effort.is_brief() || !finished { self.leave_or_go_on(env, since_ms) } else { None }
             }
             Err(failure) => Some(self.give_up(env, held, &failure)),
         }
@@ -310,7 +322,7 @@ impl<E: Env> Committer<E> {
             let now = env.coarse_ms();
             control.beat.store(now, Ordering::Relaxed);
             self.check_file_at(env, now)?;
-            if batches > 0 && (effort == Effort::Call || now.wrapping_sub(started) >= SPELL_MS) {
+            if batches > 0 && (effort.is_brief() || now.wrapping_sub(started) >= SPELL_MS) {
                 return Ok(false);
             }
             batches += self.commit_one(env, now)?;

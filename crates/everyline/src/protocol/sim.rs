@@ -329,7 +329,7 @@ impl World {
         let rank = |n: &&String| archive_rank(self.settings.naming, n).is_some();
         let lives = |n: &&String| disk.at(n).and_then(|i| i.zip_of.map_or(i.lives, |of| disk.inodes[of].lives));
         let name = disk.names.keys().filter(rank).min_by_key(lives)?;
-        Some(Chore::Remove(vec![(name.clone(), disk.meta(disk.names[name], self.mutation).id)]))
+        Some(Chore::Remove(vec![disk.meta(disk.names[name], self.mutation).id]))
     }
 
     /// The log call has returned.

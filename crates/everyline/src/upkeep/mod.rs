@@ -6,6 +6,7 @@
 //! before a fork and with its process, at once, whatever it was doing: what it left half done is found and removed by the
 //! next one, in this process or in another.
 
+mod errand;
 mod pass;
 mod thread;
 mod turn;

@@ -242,8 +242,7 @@ fn retire(engine: &Engine, settings: &Settings, found: &[Found], stop: &AtomicBo
     let victims = victims(settings, found, os::wall_ns());
     let mut removed = false;
     for some in victims.chunks(REMOVED_AT_ONCE) {
-        let some = some.iter().map(|a| (a.name.clone(), a.id)).collect();
-        match engine.chore(&Chore::Remove(some), stop) {
+        match engine.chore(Chore::Remove(some.iter().map(|a| a.id).collect()), stop) {
             // Where things have moved, the next round sees where to.
             Some(Ok(done)) => removed |= done,
             // What cannot be deleted stays; the others can still be compressed.
@@ -298,7 +297,7 @@ fn compress(
                 return if stop.load(Ordering::Acquire) { Ok(false) } else { Err(io::Error::other(free)) };
             }
             let chore = Chore::Replace { name, source, zip: twin.id, form };
-            return engine.chore(&chore, stop).unwrap_or(Ok(false));
+            return engine.chore(chore, stop).unwrap_or(Ok(false));
         }
     }
     let temporary = temporary(engine.env.log());
@@ -306,7 +305,7 @@ fn compress(
     let Some(made) = zip::make(&job, &engine.env, stop)? else { return Ok(false) };
     let form = if matches!(settings.compress, Compress::Zstd { .. }) { Form::Zstd } else { Form::Gzip };
     let chore = Chore::Replace { name, source: (archive.id, made.source_bytes), zip: made.id, form };
-    let done = engine.chore(&chore, stop).unwrap_or(Ok(false));
+    let done = engine.chore(chore, stop).unwrap_or(Ok(false));
     // Replaced: the name is gone. Not replaced: nobody needs it.
     remove_leftover(engine)?;
     done

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use rustix::thread::futex;
 
+use super::errand::Errand;
 use super::pass::{Next, Pass, in_force, is_owed};
 use crate::engine::Engine;
 use crate::fork::ForkCell;
@@ -26,6 +27,8 @@ pub struct Upkeep {
     state: Arc<State>,
     join: ForkCell<Option<JoinHandle<()>>>,
     engine: OnceLock<Weak<Engine>>,
+    /// What it wants done under the lease.
+    pub errand: Errand,
 }
 
 #[derive(Debug, Default)]

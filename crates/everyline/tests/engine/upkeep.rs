@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use everyline::{Appender, Builder, Compress, ErrorKind, Naming};
 
@@ -363,6 +363,28 @@ fn archives_beyond_the_total_go_oldest_first_and_the_newest_stays() {
             let first = 100 - all.len() as u64 / 100;
             let kept: Vec<u8> = (first..100).flat_map(|seq| record(1, seq, 100)).collect();
             assert!(all == kept, "{naming:?}: the last {} records", all.len() / 100);
+        }
+    });
+}
+
+/// Every rotation renames all numbered archives, so what the upkeep looked at is never where it was; and a writer that
+/// does not pause must neither keep the lease from the upkeep nor leave all the writing to it.
+#[test]
+fn a_log_that_rotates_all_the_time_is_kept_within_the_total() {
+    alone(|| {
+        for pause_us in [200, 0] {
+            let dir = Dir::new();
+            let log = dir.builder().max_bytes(500).keep(Some(90_000)).keep_total_bytes(5000).open().unwrap();
+            let end = Instant::now() + Duration::from_secs(60);
+            let (mut seq, mut most) = (0, 0);
+            // At times the upkeep is behind, but not for ever.
+            while seq < 10_000 || archives(&dir).len() > 20 {
+                (0..50).for_each(|part| log.append(&record(1, seq + part, 100)).unwrap());
+                seq += 50;
+                std::thread::sleep(Duration::from_micros(pause_us));
+                most = most.max(archives(&dir).len());
+                assert!(Instant::now() < end, "up to {most} archives of 500 bytes, of 5000 in all");
+            }
         }
     });
 }
