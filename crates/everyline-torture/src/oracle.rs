@@ -132,6 +132,10 @@ struct Writer {
     /// In copies of files that were deleted.
     copied: Numbers,
     first: Option<u64>,
+    /// Short records before the first full one, where the beginning is gone: their numbers are known from that.
+    held: Vec<(Place, Record)>,
+    /// Numbers are known.
+    settled: bool,
 }
 
 /// A set of numbers.
@@ -240,43 +244,72 @@ impl<'a> Oracle<'a> {
             self.found.foreign += u64::from(self.foreign.add(record.seq));
             return;
         }
-        let place = || Place { file: file.name.to_owned(), at: at as u64 };
+        let place = Place { file: file.name.to_owned(), at: at as u64 };
         let who = record.who;
         let Some(writer) = self.writers.get_mut(who as usize) else {
-            self.found.damage.push(Damage::Unknown { who, seq: record.seq, place: place() });
+            self.found.damage.push(Damage::Unknown { who, seq: record.seq, place });
             return;
         };
+        if self.expect.expires && !writer.settled {
+            if record.short {
+                writer.held.push((place, *record));
+                return;
+            }
+            self.settle(who, record.seq);
+        }
+        if let (Some(stamp), Some(end)) = (record.stamp, file.ends_ns)
+            && stamp >= end
+        {
+            let place = place.clone();
+            self.found.damage.push(Damage::Early { who, seq: record.seq, place, by_ns: stamp - end });
+        }
+        self.count(place, record, file.copy);
+    }
+
+    /// `next` is a number of this writer's after those that are held.
+    fn settle(&mut self, who: u32, next: u64) {
+        let writer = &mut self.writers[who as usize];
+        writer.settled = true;
+        writer.next = next.saturating_sub(4095);
+        for (place, record) in std::mem::take(&mut writer.held) {
+            self.count(place, &record, false);
+        }
+    }
+
+    fn count(&mut self, place: Place, record: &Record, copy: bool) {
+        let who = record.who;
+        let writer = &mut self.writers[who as usize];
         let seq = if record.short { writer.widen(record.seq) } else { record.seq };
         if seq >= self.accounts[who as usize].begun {
             // A short one that stands twice looks as if it were 4096 later.
             let before = seq.checked_sub(4096).filter(|s| record.short && writer.seen.has(*s));
             self.found.damage.push(match before {
-                Some(seq) => Damage::Doubled { who, seq, place: place() },
-                None => Damage::Unknown { who, seq, place: place() },
+                Some(seq) => Damage::Doubled { who, seq, place },
+                None => Damage::Unknown { who, seq, place },
             });
             return;
         }
-        if file.copy {
+        if copy {
             writer.copied.add(seq);
             return;
         }
         self.found.records += 1;
         writer.first = Some(writer.first.map_or(seq, |first| first.min(seq)));
         if !writer.seen.add(seq) {
-            self.found.damage.push(Damage::Doubled { who, seq, place: place() });
+            self.found.damage.push(Damage::Doubled { who, seq, place });
         } else if seq < writer.next && !self.expect.disorder {
-            self.found.damage.push(Damage::Order { who, seq, after: writer.next - 1, place: place() });
+            self.found.damage.push(Damage::Order { who, seq, after: writer.next - 1, place });
         }
         writer.next = writer.next.max(seq + 1);
-        if let (Some(stamp), Some(end)) = (record.stamp, file.ends_ns)
-            && stamp >= end
-        {
-            self.found.damage.push(Damage::Early { who, seq, place: place(), by_ns: stamp - end });
-        }
     }
 
     /// Compares with what was acknowledged.
     pub fn finish(mut self) -> Found {
+        for (who, account) in self.accounts.iter().enumerate() {
+            if !self.writers[who].settled {
+                self.settle(who as u32, account.begun);
+            }
+        }
         for (who, (account, writer)) in self.accounts.iter().zip(&self.writers).enumerate() {
             let upto = if self.expect.flushed_only { account.flushed } else { account.acked };
             let from = match (self.expect.expires, writer.first) {

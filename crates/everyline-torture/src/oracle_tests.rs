@@ -50,6 +50,18 @@ fn a_good_log_is_good() {
     assert_eq!((found.records, found.files, found.damage), (40, 2, vec![]));
 }
 
+/// Short records carry twelve bits of their number.
+#[test]
+fn the_numbers_of_short_records_are_known_also_when_the_beginning_is_gone() {
+    let all: Vec<Vec<u8>> = (0..5000).map(|i| record(0, i, if i == 4500 { 700 } else { 7 })).collect();
+    let accounts = [Account { begun: 5000, acked: 5000, ..Account::default() }];
+    let expires = Expect { expires: true, ..expect() };
+    assert_eq!(judge(&expires, &accounts, &all[4200..]).damage, vec![]);
+    assert_eq!(judge(&expires, &accounts, &all[4600..]).damage, vec![]);
+    let lost = [&all[4200..4300], &all[4301..]].concat();
+    assert_eq!(*only(&judge(&expires, &accounts, &lost)), Damage::Lost { who: 0, first: 4300, count: 1 });
+}
+
 #[test]
 fn a_lost_record_is_found_and_an_unacknowledged_one_is_not_missed() {
     let (mut all, mut accounts) = good();
