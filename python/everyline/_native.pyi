@@ -22,11 +22,12 @@ __all__ = [
 
 __version__: str
 
-class Error(RuntimeError):
-    """The engine could not do what was asked. What the system refused is an OSError instead.
+class Error(OSError):
+    """The engine could not do what was asked. What the system refused is a plain OSError.
 
-    `kind` is one of "invalid-target", "unsupported-file-system", "foreign-journal", "no-free-slot",
-    "dropped", "record-too-large", "not-rotatable", "not-attached" and "other".
+    `errno` is the one that comes nearest, `filename` the path. `kind` is one of "invalid-target",
+    "unsupported-file-system", "foreign-journal", "no-free-slot", "dropped", "record-too-large",
+    "not-rotatable", "not-attached" and "other".
     """
 
     kind: str

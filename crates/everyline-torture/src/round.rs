@@ -131,6 +131,7 @@ impl Round {
 
     /// Kills all producers at once.
     pub fn kill_all(&mut self) {
+        self.keep_status();
         for index in 0..self.children.len() {
             self.signal(index, Signal::KILL);
         }
@@ -180,6 +181,7 @@ impl Round {
 
     /// Asks all producers to end, and waits.
     pub fn stop(&mut self) {
+        self.keep_status();
         self.ledger.stop();
         let mut idle = Idle::new(&self.plan.log);
         while !self.children.is_empty() && idle.time() < PATIENCE {
@@ -195,6 +197,14 @@ impl Round {
             self.kill_all();
         }
         self.ledger.go_on();
+    }
+
+    /// What the engine says of itself, for whoever looks into a failure: afterwards the journal is gone.
+    fn keep_status(&self) {
+        if !self.children.is_empty() {
+            let status = format!("{:#?}\n", everyline::status(&self.plan.log));
+            let _ = fs::write(self.plan.private.join("status"), status);
+        }
     }
 
     /// Where the processes hang, and what the journal says.
