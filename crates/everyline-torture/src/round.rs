@@ -219,11 +219,6 @@ impl Round {
         self.recover_with(None)
     }
 
-    /// As `recover`, unless the last process has removed the journal because it left nothing.
-    pub fn recover_if_left(&mut self) -> io::Result<()> {
-        if journal_of(&self.plan.log).exists() { self.recover() } else { Ok(()) }
-    }
-
     /// As `recover`, killed at a step.
     pub fn recover_with(&mut self, crash: Option<&str>) -> io::Result<()> {
         let mut command = Command::new(std::env::current_exe()?);
