@@ -2,11 +2,13 @@
 
 use std::ffi::OsStr;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::error::to_python;
+use crate::fast::handler::Handler;
 use crate::options::Options;
 use crate::report;
 
@@ -18,6 +20,15 @@ pub struct Appender {
     inner: everyline::Appender,
     /// Why there was no journal at the start.
     refusal: Option<String>,
+    /// What is known of the handler that writes here.
+    pub line: Mutex<Option<Arc<Handler>>>,
+}
+
+impl Appender {
+    /// The engine's own.
+    pub fn engine(&self) -> &everyline::Appender {
+        &self.inner
+    }
 }
 
 #[pymethods]
@@ -31,7 +42,7 @@ impl Appender {
                 Ok(inner) => (inner, None),
                 Err(refusal) => (builder.open_degraded()?, Some(refusal.to_string())),
             };
-            Ok(Self { inner, refusal })
+            Ok(Self { inner, refusal, line: Mutex::default() })
         })
         .map_err(to_python)
     }

@@ -6,6 +6,7 @@
 
 mod appender;
 mod error;
+mod fast;
 mod options;
 mod report;
 
@@ -17,10 +18,10 @@ mod _native {
     use std::path::PathBuf;
 
     use pyo3::prelude::*;
-    use pyo3::types::PyDict;
+    use pyo3::types::{PyDict, PyType};
 
     use crate::error::to_python;
-    use crate::{error, options, report};
+    use crate::{error, fast, options, report};
 
     #[pymodule_export]
     use crate::appender::Appender;
@@ -33,6 +34,40 @@ mod _native {
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         error::init(module.py())?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
+    }
+
+    /// Puts the native `emit` on the class of the handlers. Once.
+    #[pyfunction]
+    fn register_handlers(
+        handler: &Bound<'_, PyType>,
+        stream: &Bound<'_, PyType>,
+        codec: &Bound<'_, PyType>,
+        failed: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        fast::handler::register(handler, stream, codec, failed)
+    }
+
+    /// The native methods of `logging.Logger` by name, each with the one that was there.
+    #[pyfunction]
+    fn logger_methods<'py>(failed: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
+        fast::logger::methods(failed.py(), failed)
+    }
+
+    /// Why a call of `logger` at `level` needs a record; None if it does not.
+    #[pyfunction]
+    fn explain_logger(logger: &Bound<'_, PyAny>, level: i64) -> PyResult<Option<&'static str>> {
+        fast::logger::explain(logger, level)
+    }
+
+    /// How many records of this process went which way.
+    #[pyfunction]
+    fn paths(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+        use std::sync::atomic::Ordering::Relaxed;
+        let report = PyDict::new(py);
+        report.set_item("no_record", fast::handler::NO_RECORD.load(Relaxed))?;
+        report.set_item("native_emit", fast::handler::NATIVE_EMIT.load(Relaxed))?;
+        report.set_item("python_emit", fast::handler::PYTHON_EMIT.load(Relaxed))?;
+        Ok(report)
     }
 
     /// When the period that holds the time `now` ends: `computeRollover` of Python 3.13.

@@ -54,7 +54,7 @@ mod tracing;
 
 #[cfg(not(loom))]
 pub use {
-    appender::{Appender, Builder, Counters},
+    appender::{Appender, Attempt, Builder, Counters, Published},
     error::{Error, ErrorKind, Result},
     options::{Commit, Fsync, Full, Options, RING_BYTES_MAX, RING_BYTES_MIN},
     rotation::{Naming, Schedule, When},

@@ -1,0 +1,74 @@
+"""Log calls without Python code: `emit` of our handlers, and, when asked for, the methods of `logging.Logger`.
+
+Promise. What is native does what the code in Python does, to the byte, and steps back for it whenever
+anything is not as the standard library made it. `paths` counts which way records went; `explain` says why
+a logger's calls need a record. Our `emit` is always native. The logger's methods are replaced only by
+`install_loggers`, and are put back by `uninstall_loggers`.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from everyline import _native
+from everyline._engine_handler import EngineHandler
+from everyline._stream import Codec, LogStream
+
+
+def _failed(handler: EngineHandler, record: logging.LogRecord, error: BaseException) -> None:
+    """What `emit` does with an error."""
+    try:
+        raise error
+    except Exception as raised:
+        if handler._is_worth_a_report(raised):
+            handler.handleError(record)
+
+
+def _failed_without_record(
+    handler: EngineHandler,
+    logger: logging.Logger,
+    level: int,
+    message: object,
+    arguments: tuple[Any, ...],
+    error: BaseException,
+) -> None:
+    """The same for a line that was made without a record; the record is made now."""
+    record = logger.makeRecord(logger.name, level, "(unknown file)", 0, message, arguments, None)
+    _failed(handler, record, error)
+
+
+_native.register_handlers(EngineHandler, LogStream, Codec, _failed)
+
+
+def install_loggers() -> None:
+    """Gives `logging.Logger`, and so every logger of the process, native methods for log calls."""
+    for name, (ours, theirs) in _native.logger_methods(_failed_without_record).items():
+        if logging.Logger.__dict__[name] is theirs:
+            setattr(logging.Logger, name, ours)
+
+
+def uninstall_loggers() -> None:
+    """Puts the standard library's methods back."""
+    for name, (ours, theirs) in _native.logger_methods(_failed_without_record).items():
+        if logging.Logger.__dict__[name] is ours:
+            setattr(logging.Logger, name, theirs)
+
+
+def explain(logger: logging.Logger | logging.LoggerAdapter[Any], level: int = logging.INFO) -> str | None:
+    """Why a log call of `logger` at `level` needs a record; None if it does not.
+
+    Calls with named arguments (`extra`, `exc_info`, `stack_info`, `stacklevel`) always make one.
+    """
+    if isinstance(logger, logging.LoggerAdapter):
+        return "a LoggerAdapter passes extra"
+    return _native.explain_logger(logger, level)
+
+
+def paths() -> dict[str, int]:
+    """How many records of this process went which way.
+
+    `no_record`: from the logger's method to the engine, without a record. `native_emit`: with a record,
+    formatted and handed over natively. `python_emit`: by the handler's code in Python.
+    """
+    return _native.paths()
