@@ -323,21 +323,20 @@ pub fn is_plain_record(logging: &Logging, record: &Bound<'_, PyAny>) -> bool {
 /// Whether `LogRecord` itself is unchanged. Found out once for each version of it.
 #[inline]
 pub fn is_plain_record_class(py: Python<'_>, logging: &Logging) -> bool {
-    thread_local! {
-        static SEEN: Cell<Option<(raw::Version, bool)>> = const { Cell::new(None) };
-    }
+    /// The version, and below it what was found out.
+    static SEEN: AtomicU64 = AtomicU64::new(0);
     let class = logging.record.bind(py);
-    let now = raw::version_of_class(class);
-    if let Some((version, plain)) = SEEN.get()
-        && version == now
-    {
-        return plain;
+    let (now, seen) = (raw::version_of_class(class).number(), SEEN.load(Ordering::Relaxed));
+    if seen >> 1 == now && now > 1 {
+        return seen & 1 == 1;
     }
     let Some(version) = raw::fresh_version(class) else { return false };
     let plain = logging.is_plain(class, &["msg", "args", "exc_info", "levelno"])
         && logging.owns(class, "LogRecord", "getMessage")
         && logging.owns(class, "LogRecord", "__init__");
-    SEEN.set(Some((version, plain)));
+    if raw::version_of_class(class) == version {
+        SEEN.store(version.number() << 1 | u64::from(plain), Ordering::Relaxed);
+    }
     plain
 }
 

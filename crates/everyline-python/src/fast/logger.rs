@@ -5,9 +5,8 @@
 //! and written without a record. Every other call goes to the method that was there before, with its arguments.
 //! [`explain`] says why.
 
-use std::cell::Cell;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use pyo3::exceptions::{PyException, PyRuntimeError};
 use pyo3::ffi;
@@ -162,19 +161,23 @@ fn is_enabled<'py>(
     level: &Bound<'py, PyAny>,
 ) -> PyResult<Option<bool>> {
     let py = logger.py();
-    let Some(disabled) = get(dict, intern!(py, "disabled")) else { return Ok(None) };
-    let Some(cache) = get(dict, intern!(py, "_cache")) else { return Ok(None) };
-    let Ok(cache) = cache.cast_exact::<PyDict>() else { return Ok(None) };
-    if get(dict, intern!(py, "isEnabledFor")).is_some() {
+    let disabled = raw::identity(dict, intern!(py, "disabled"));
+    if disabled.is_null() || !raw::identity(dict, intern!(py, "isEnabledFor")).is_null() {
         return Ok(None);
     }
-    if disabled.is_truthy()? {
-        return Ok(Some(false));
+    if raw::is_false(disabled)
+        && let Some(cache) = get(dict, intern!(py, "_cache"))
+        && let Ok(cache) = cache.cast_exact::<PyDict>()
+    {
+        let known = raw::identity(cache, level);
+        if raw::is_false(known) {
+            return Ok(Some(false));
+        }
+        if raw::is_true(known) {
+            return Ok(Some(true));
+        }
     }
-    match cache.get_item(level)? {
-        Some(known) => Ok(Some(known.is_truthy()?)),
-        None => Ok(Some(logger.call_method1(intern!(py, "isEnabledFor"), (level,))?.is_truthy()?)),
-    }
+    Ok(Some(logger.call_method1(intern!(py, "isEnabledFor"), (level,))?.is_truthy()?))
 }
 
 const STEPS: [(&str, &str); 8] = [
@@ -190,40 +193,44 @@ const STEPS: [(&str, &str); 8] = [
 const ATTRIBUTES: &[&str] =
     &["name", "level", "parent", "propagate", "handlers", "disabled", "filters", "_cache", "__bool__", "__len__"];
 
-/// Remembers what was found out about the classes seen last, by version.
-struct Classes([Cell<Option<(usize, raw::Version, bool)>>; 4]);
+/// Remembers what was found out about the classes seen last: the number of a version, which no other class ever has, and
+/// below it whether the class is plain.
+struct Classes([AtomicU64; 4]);
 
 impl Classes {
     const fn new() -> Self {
-        Self([const { Cell::new(None) }; 4])
+        Self([const { AtomicU64::new(0) }; 4])
     }
 
     #[inline]
     fn ask(&self, object: &Bound<'_, PyAny>, find_out: impl FnOnce() -> bool) -> bool {
-        let (class, version) = (object.get_type_ptr() as usize, raw::version_of(object));
+        let number = raw::version_of(object).number();
         for entry in &self.0 {
-            if let Some((known, of, plain)) = entry.get()
-                && known == class
-                && of == version
-            {
-                return plain;
+            let entry = entry.load(Ordering::Relaxed);
+            if entry >> 1 == number && number > 1 {
+                return entry & 1 == 1;
             }
         }
+        self.learn(object, find_out)
+    }
+
+    #[cold]
+    fn learn(&self, object: &Bound<'_, PyAny>, find_out: impl FnOnce() -> bool) -> bool {
         let Some(version) = raw::fresh_version(&object.get_type()) else { return false };
         let plain = find_out();
-        // The oldest leaves.
-        for at in (1..self.0.len()).rev() {
-            self.0[at].set(self.0[at - 1].get());
+        if raw::version_of(object) == version {
+            // The oldest leaves.
+            for at in (1..self.0.len()).rev() {
+                self.0[at].store(self.0[at - 1].load(Ordering::Relaxed), Ordering::Relaxed);
+            }
+            self.0[0].store(version.number() << 1 | u64::from(plain), Ordering::Relaxed);
         }
-        self.0[0].set(Some((class, version, plain)));
         plain
     }
 }
 
-thread_local! {
-    static LOGGERS: Classes = const { Classes::new() };
-    static HANDLERS: Classes = const { Classes::new() };
-}
+static LOGGERS: Classes = Classes::new();
+static HANDLERS: Classes = Classes::new();
 
 /// A `Logger`, or of a subclass that replaces nothing a log call goes through.
 #[inline]
@@ -232,13 +239,13 @@ fn is_plain_class(logging: &Logging, logger: &Bound<'_, PyAny>) -> bool {
         let class = logger.get_type();
         logging.is_plain(&class, ATTRIBUTES) && STEPS.iter().all(|(owner, name)| logging.owns(&class, owner, name))
     };
-    LOGGERS.try_with(|classes| classes.ask(logger, find_out)).unwrap_or(false)
+    LOGGERS.ask(logger, find_out)
 }
 
 /// One of our handlers, whose `handle` comes to nothing but `emit`.
 #[inline]
 fn is_plain_handler(handler: &Bound<'_, PyAny>) -> bool {
-    HANDLERS.try_with(|classes| classes.ask(handler, || Handler::handles_plainly(handler))).unwrap_or(false)
+    HANDLERS.ask(handler, || Handler::handles_plainly(handler))
 }
 
 /// Where one line goes.

@@ -56,6 +56,31 @@ pub fn instance_dict<'py>(object: &Bound<'py, PyAny>) -> Option<Bound<'py, PyDic
     }
 }
 
+/// Which object a dictionary has under a key, to be compared and not to be looked into; null if there is none.
+#[inline]
+pub fn identity(dict: &Bound<'_, PyDict>, key: &Bound<'_, PyAny>) -> *const ffi::PyObject {
+    // SAFETY: both are what they are by type; the reference that comes back is borrowed, and never used as one.
+    unsafe {
+        let found = ffi::PyDict_GetItemWithError(dict.as_ptr(), key.as_ptr());
+        if found.is_null() && !ffi::PyErr_Occurred().is_null() {
+            ffi::PyErr_Clear();
+        }
+        found
+    }
+}
+
+#[inline]
+pub fn is_false(object: *const ffi::PyObject) -> bool {
+    // SAFETY: the address of the interpreter's own object.
+    std::ptr::eq(object, unsafe { ffi::Py_False() })
+}
+
+#[inline]
+pub fn is_true(object: *const ffi::PyObject) -> bool {
+    // SAFETY: the address of the interpreter's own object.
+    std::ptr::eq(object, unsafe { ffi::Py_True() })
+}
+
 /// `str % arguments`, also where `text` is of a subclass of str that has a `__mod__` of its own: callers exclude that.
 pub fn percent<'py>(text: &Bound<'py, PyAny>, arguments: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     // SAFETY: both are objects, the first is a str; a new reference, or an exception is set.
@@ -120,11 +145,20 @@ pub fn caller(py: Python<'_>) -> Option<Bound<'_, PyAny>> {
 
 /// Which state of a class this is: moves with every change of an attribute of it or of a base, and never comes back.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Version(u32, bool);
+pub struct Version(u64);
+
+impl Version {
+    /// As a number that no other state of any class has; 0 is none.
+    pub fn number(self) -> u64 {
+        self.0
+    }
+}
 
 /// Where `tp_version_tag` is in a class of a 64-bit CPython, 3.9 and later. What every object begins with is longer in a
 /// free-threaded one.
 const VERSION_AT: usize = 368 + size_of::<ffi::PyObject>();
+/// `tp_flags`, likewise: older interpreters say there whether the version is valid.
+const FLAGS_AT: usize = 152 + size_of::<ffi::PyObject>();
 const VALID_VERSION: c_ulong = 1 << 19;
 
 #[inline]
@@ -133,7 +167,8 @@ fn version_of_pointer(class: *mut ffi::PyTypeObject) -> Version {
     // word may be read while the interpreter changes it.
     unsafe {
         let tag = class.cast::<u8>().add(VERSION_AT).cast::<u32>();
-        Version(tag.read_volatile(), ffi::PyType_GetFlags(class) & VALID_VERSION != 0)
+        let flags = class.cast::<u8>().add(FLAGS_AT).cast::<c_ulong>();
+        Version(u64::from(tag.read_volatile()) << 1 | u64::from(flags.read_volatile() & VALID_VERSION != 0))
     }
 }
 
@@ -156,7 +191,7 @@ pub fn fresh_version(class: &Bound<'_, PyType>) -> Option<Version> {
     }
     let _ = class.getattr("__everyline_version__");
     let version = version_of_pointer(class.as_type_ptr());
-    (version.0 != 0).then_some(version)
+    (version.0 > 1).then_some(version)
 }
 
 /// Whether versions move as they should. Asked once.
@@ -178,6 +213,11 @@ fn check_versions(py: Python<'_>) -> PyResult<bool> {
         return Ok(false);
     }
     let (a, b) = (a.cast_into::<PyType>()?, b.cast_into::<PyType>()?);
+    let flags_differ = |class: &Bound<'_, PyType>| {
+        let class = class.as_type_ptr();
+        // SAFETY: as in `version_of_pointer`; the size was checked above.
+        unsafe { class.cast::<u8>().add(FLAGS_AT).cast::<c_ulong>().read_volatile() != ffi::PyType_GetFlags(class) }
+    };
     let look = |class: &Bound<'_, PyType>| {
         let _ = class.getattr("__everyline_version__");
         version_of_pointer(class.as_type_ptr())
@@ -188,7 +228,7 @@ fn check_versions(py: Python<'_>) -> PyResult<bool> {
         let (base, derived) = (look(&a), look(&b));
         let instance = b.call0()?;
         instance.setattr("y", round)?;
-        if base.0 == 0 || derived.0 == 0 || look(&a) != base || version_of(&instance) != derived {
+        if base.0 < 2 || derived.0 < 2 || flags_differ(&a) || flags_differ(&b) || look(&a) != base || version_of(&instance) != derived {
             return Ok(false);
         }
         if round % 2 == 0 { a.setattr("x", round)? } else { a.delattr("x")? };

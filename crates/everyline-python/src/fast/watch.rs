@@ -48,8 +48,9 @@ impl Watch {
         let Some(dict) = raw::instance_dict(object) else { return false };
         dict.len() == self.attributes.len()
             && self.attributes.iter().all(|(name, expected)| {
-                get(&dict, name.bind(object.py()))
-                    .is_some_and(|found| expected.as_ref().is_none_or(|expected| found.is(expected)))
+                let found = raw::identity(&dict, name.bind(object.py()).as_any());
+                !found.is_null()
+                    && expected.as_ref().is_none_or(|expected| std::ptr::eq(found, expected.as_ptr()))
             })
     }
 }
