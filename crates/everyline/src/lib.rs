@@ -56,6 +56,7 @@ mod tracing;
 pub use {
     appender::{Appender, Attempt, Builder, Counters, Published},
     error::{Error, ErrorKind, Result},
+    fork::process_id,
     options::{Commit, Fsync, Full, Options, RING_BYTES_MAX, RING_BYTES_MIN},
     rotation::{Naming, Schedule, When},
     status::{Cleaned, LeaseState, LeaseStatus, ProcessStatus, Recovered, Status, clean, recover, reopen, status},

@@ -9,6 +9,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
 use super::formatter::{Body, Failure, Formatter, Pieces};
+use super::handler::with_message;
 use super::json;
 use super::parse::Piece;
 use super::raw::{self, Arguments};
@@ -187,15 +188,24 @@ impl Moment {
 impl<'py> Event<'_, 'py> {
     /// The line of this call without its terminator.
     pub fn write(&self, formatter: &Formatter, direct: &Direct, out: &mut Text) -> Result<(), Failure> {
-        let mut message = Text::default();
-        let plain = self.plain_message();
-        if plain.is_none() {
-            self.write_message(&mut message)?;
+        if let Some(message) = self.plain_message() {
+            return self.write_body(formatter, direct, message, false, out);
         }
-        let odd = message.odd;
-        let message = plain.unwrap_or(&message.bytes);
-        let body = formatter.body.as_ref().map_err(|_| Failure::Refused)?;
-        match body {
+        with_message(|message| {
+            self.write_message(message)?;
+            self.write_body(formatter, direct, &message.bytes, message.odd, out)
+        })
+    }
+
+    fn write_body(
+        &self,
+        formatter: &Formatter,
+        direct: &Direct,
+        message: &[u8],
+        odd: bool,
+        out: &mut Text,
+    ) -> Result<(), Failure> {
+        match formatter.body.as_ref().map_err(|_| Failure::Refused)? {
             Body::Pieces(pieces) => {
                 self.write_pieces(pieces, direct, message, out)?;
                 out.odd |= odd;
@@ -336,7 +346,15 @@ impl<'py> Event<'_, 'py> {
             Field::Msecs => Owned::Value(Value::Float(self.moment.msecs)),
             Field::RelativeCreated => Owned::Value(Value::Float(self.relative()?)),
             Field::Process if !flag(intern!(py, "logProcesses"))? => Owned::Value(Value::None),
-            Field::Process => Owned::Object(call(intern!(py, "os"), intern!(py, "getpid"))?),
+            Field::Process => {
+                let module = self.logging.now(py, intern!(py, "os")).ok_or(Failure::Refused)?;
+                let function = module.getattr(intern!(py, "getpid"))?;
+                if function.is(&self.logging.getpid) {
+                    Owned::Value(Value::Int(i64::from(everyline::process_id())))
+                } else {
+                    Owned::Object(function.call0()?)
+                }
+            }
             Field::ProcessName if !flag(intern!(py, "logMultiprocessing"))? => Owned::Value(Value::None),
             Field::ProcessName => Owned::Object(process_name(py)?),
             Field::Thread | Field::ThreadName if !flag(intern!(py, "logThreads"))? => Owned::Value(Value::None),

@@ -90,6 +90,7 @@ pub struct Handler {
 }
 
 const COUNTING: &[&str] = &["formatter", "_codec", "terminator", "emit", "format", "handle", "filter", "_encode"];
+/// Not to be found on the object.
 const SHADOWING: &[&str] = &["emit", "format", "handle", "filter", "_encode", "acquire", "release"];
 
 /// Why a handler is not compiled.
@@ -215,8 +216,8 @@ pub fn known(
 }
 
 thread_local! {
-    /// A line's memory. Taken out while in use: code that formatting calls may log itself.
-    static SPARE: Cell<Option<Vec<u8>>> = const { Cell::new(None) };
+    /// Memory for a line and for its message. Taken out while in use: code that formatting calls may log itself.
+    static SPARE: [Cell<Vec<u8>>; 2] = const { [const { Cell::new(Vec::new()) }; 2] };
 }
 
 /// Longer lines give their memory back.
@@ -224,12 +225,21 @@ const SPARE_BYTES: usize = 64 << 10;
 
 /// Runs `work` with an empty line.
 pub fn with_line<R>(work: impl FnOnce(&mut Text) -> R) -> R {
-    let bytes = SPARE.try_with(Cell::take).ok().flatten().unwrap_or_default();
-    let mut line = Text { bytes, odd: false };
-    line.clear();
-    let result = work(&mut line);
-    if line.bytes.capacity() <= SPARE_BYTES {
-        let _ = SPARE.try_with(|spare| spare.set(Some(line.bytes)));
+    with_spare(0, work)
+}
+
+/// Runs `work` with an empty text for a message, within [`with_line`].
+pub fn with_message<R>(work: impl FnOnce(&mut Text) -> R) -> R {
+    with_spare(1, work)
+}
+
+fn with_spare<R>(which: usize, work: impl FnOnce(&mut Text) -> R) -> R {
+    let bytes = SPARE.try_with(|spare| spare[which].take()).unwrap_or_default();
+    let mut text = Text { bytes, odd: false };
+    text.clear();
+    let result = work(&mut text);
+    if text.bytes.capacity() <= SPARE_BYTES {
+        let _ = SPARE.try_with(|spare| spare[which].set(text.bytes));
     }
     result
 }

@@ -86,11 +86,19 @@ impl Plan {
         let formatter = self.formatter.bind(py);
         dict.set_item(intern!(py, "message"), message_of(dict)?)?;
         if self.uses_time {
-            let created = get(dict, intern!(py, "created")).filter(raw::is_exact_float).ok_or(Failure::Refused)?;
-            let msecs = get(dict, intern!(py, "msecs")).ok_or(Failure::Refused)?;
-            self.clock.write(py, created.extract()?, &Value::Object(msecs), out)?;
-            let asctime = out.to_python(py)?;
-            out.clear();
+            let created = get(dict, intern!(py, "created")).filter(raw::is_exact_float);
+            let asctime = match (created, get(dict, intern!(py, "msecs"))) {
+                (Some(created), Some(msecs)) => {
+                    self.clock.write(py, created.extract()?, &Value::Object(msecs), out)?;
+                    let asctime = out.to_python(py)?;
+                    out.clear();
+                    asctime
+                }
+                _ => formatter.call_method1(
+                    intern!(py, "formatTime"),
+                    (record, formatter.getattr(intern!(py, "datefmt"))?),
+                )?,
+            };
             dict.set_item(intern!(py, "asctime"), asctime)?;
         }
         let exc_info = get(dict, intern!(py, "exc_info")).ok_or(Failure::Refused)?;

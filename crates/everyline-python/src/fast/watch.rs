@@ -16,28 +16,47 @@ const MOST: usize = 64;
 pub struct Watch {
     class: usize,
     version: Version,
-    attributes: Vec<(Py<PyString>, Option<Py<PyAny>>)>,
+    /// How many attributes it has.
+    count: usize,
+    /// What stands under a name: any object, this one, or nothing.
+    attributes: Vec<(Py<PyString>, Expected)>,
+}
+
+enum Expected {
+    Any,
+    This(Py<PyAny>),
+    Nothing,
 }
 
 impl Watch {
-    /// `counts`: attributes of which the value counts. Of all others only that they are there.
+    /// `counts`: attributes of which the value counts. All others may change, but for their number.
     pub fn new(object: &Bound<'_, PyAny>, counts: &[&str]) -> Option<Self> {
+        let py = object.py();
         let class = object.get_type();
         let version = raw::fresh_version(&class)?;
         let dict = raw::instance_dict(object)?;
         if dict.len() > MOST {
             return None;
         }
-        let mut attributes = Vec::with_capacity(dict.len());
-        for (name, value) in dict.iter() {
-            if !raw::is_exact_str(&name) {
-                return None;
+        let mut attributes = Vec::new();
+        if dict.len() <= counts.len() {
+            // Few: their names and their number leave no room for another one.
+            for (name, value) in dict.iter() {
+                if !raw::is_exact_str(&name) {
+                    return None;
+                }
+                let name = name.cast_into::<PyString>().ok()?;
+                let counts = name.to_cow().is_ok_and(|name| counts.contains(&&*name));
+                attributes.push((name.unbind(), if counts { Expected::This(value.unbind()) } else { Expected::Any }));
             }
-            let name = name.cast_into::<PyString>().ok()?;
-            let counts = name.to_cow().is_ok_and(|name| counts.contains(&&*name));
-            attributes.push((name.unbind(), counts.then(|| value.unbind())));
+        } else {
+            for name in counts {
+                let name = PyString::intern(py, name);
+                let value = get(&dict, &name).map_or(Expected::Nothing, |value| Expected::This(value.unbind()));
+                attributes.push((name.unbind(), value));
+            }
         }
-        Some(Self { class: class.as_ptr() as usize, version, attributes })
+        Some(Self { class: class.as_ptr() as usize, version, count: dict.len(), attributes })
     }
 
     #[inline]
@@ -46,11 +65,14 @@ impl Watch {
             return false;
         }
         let Some(dict) = raw::instance_dict(object) else { return false };
-        dict.len() == self.attributes.len()
+        dict.len() == self.count
             && self.attributes.iter().all(|(name, expected)| {
                 let found = raw::identity(&dict, name.bind(object.py()).as_any());
-                !found.is_null()
-                    && expected.as_ref().is_none_or(|expected| std::ptr::eq(found, expected.as_ptr()))
+                match expected {
+                    Expected::This(value) => std::ptr::eq(found, value.as_ptr()),
+                    Expected::Any => !found.is_null(),
+                    Expected::Nothing => found.is_null(),
+                }
             })
     }
 }
@@ -73,6 +95,7 @@ pub struct Logging {
     pub function: Py<PyAny>,
     pub localtime: Py<PyAny>,
     pub gmtime: Py<PyAny>,
+    pub getpid: Py<PyAny>,
     pub generic_getattribute: Py<PyAny>,
 }
 
@@ -97,6 +120,7 @@ pub fn logging(py: Python<'_>) -> PyResult<&'static Logging> {
             function: function.get_type().into_any().unbind(),
             localtime: time.getattr("localtime")?.unbind(),
             gmtime: time.getattr("gmtime")?.unbind(),
+            getpid: py.import("os")?.getattr("getpid")?.unbind(),
             generic_getattribute: py.get_type::<PyAny>().getattr("__getattribute__")?.unbind(),
         })
     })
