@@ -382,13 +382,13 @@ def test_the_handlers_own_format(pair: Pair, monkeypatch: pytest.MonkeyPatch) ->
     record = logging.makeLogRecord({"msg": "x"})
     assert pair.emit(record) == b"x\n"
     with monkeypatch.context() as patch:
-        patch.setattr(pair.handler, "format", lambda record: "mine")
+        patch.setitem(vars(pair.handler), "format", lambda record: "mine")
         assert pair.emit(record) == b"mine\n"
     with monkeypatch.context() as patch:
         patch.setattr(logging.Handler, "format", lambda self, record: "class")
         assert pair.emit(record) == b"class\n"
     with monkeypatch.context() as patch:
-        patch.setattr(pair.handler, "terminator", "|")
+        patch.setitem(vars(pair.handler), "terminator", "|")
         assert pair.emit(record) == b"x|"
     with monkeypatch.context() as patch:
         patch.setattr(logging, "_defaultFormatter", logging.Formatter("default %(message)s"))

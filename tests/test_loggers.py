@@ -239,7 +239,7 @@ def obstacles(ours: Ours, patch: pytest.MonkeyPatch) -> dict[str, Callable[[], A
 
     def shadow(target: Any, name: str) -> Callable[[], Any]:
         original = getattr(target, name)
-        return lambda: patch.setattr(target, name, lambda *args, **named: original(*args, **named))
+        return lambda: patch.setitem(vars(target), name, lambda *args, **named: original(*args, **named))
 
     found: dict[str, Callable[[], Any]] = {
         "a filter on the logger": lambda: patch.setattr(logger, "filters", [Filtering()]),
@@ -247,8 +247,8 @@ def obstacles(ours: Ours, patch: pytest.MonkeyPatch) -> dict[str, Callable[[], A
         "a record factory": lambda: patch.setattr(logging, "_logRecordFactory", Record),
         "another handler": lambda: patch.setattr(logger, "handlers", [handler, Keep()]),
         "a foreign handler above": lambda: patch.setattr(logger, "parent", parent_with(Keep())),
-        "a formatter's own format": lambda: patch.setattr(
-            handler.formatter, "format", lambda record: record.getMessage()
+        "a formatter's own format": lambda: patch.setitem(
+            vars(handler.formatter), "format", lambda record: record.getMessage()
         ),
         "a converter": lambda: patch.setattr(handler.formatter, "converter", lambda moment: time.gmtime(0)),
         "a formatter's class": lambda: patch.setattr(

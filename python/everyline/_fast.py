@@ -43,16 +43,23 @@ _native.register_handlers(EngineHandler, LogStream, Codec, _failed)
 
 def install_loggers() -> None:
     """Gives `logging.Logger`, and so every logger of the process, native methods for log calls."""
-    for name, (ours, theirs) in _native.logger_methods(_failed_without_record).items():
-        if logging.Logger.__dict__[name] is theirs:
-            setattr(logging.Logger, name, ours)
+    _exchange({id(theirs): ours for ours, theirs in _methods()})
 
 
 def uninstall_loggers() -> None:
     """Puts the standard library's methods back."""
-    for name, (ours, theirs) in _native.logger_methods(_failed_without_record).items():
-        if logging.Logger.__dict__[name] is ours:
-            setattr(logging.Logger, name, theirs)
+    _exchange({id(ours): theirs for ours, theirs in _methods()})
+
+
+def _methods() -> list[tuple[Any, Any]]:
+    return list(_native.logger_methods(_failed_without_record).values())
+
+
+def _exchange(methods: dict[int, Any]) -> None:
+    # By what is there, not by name: an older Python has `fatal` as another name of `critical`.
+    for name, method in list(vars(logging.Logger).items()):
+        if id(method) in methods:
+            setattr(logging.Logger, name, methods[id(method)])
 
 
 def explain(logger: logging.Logger | logging.LoggerAdapter[Any], level: int = logging.INFO) -> str | None:

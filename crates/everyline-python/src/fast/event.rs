@@ -153,7 +153,9 @@ fn clock_kind(py: Python<'_>, logging: &Logging) -> PyResult<ClockKind> {
         if code.getattr("co_names")?.contains("time_ns")? {
             return Ok(ClockKind::Nanos);
         }
-        Ok(ClockKind::Seconds { whole: code.getattr("co_consts")?.contains(0.0)? })
+        // Where milliseconds are whole, a float is added to them.
+        let constants = code.getattr("co_consts")?.cast_into::<PyTuple>()?;
+        Ok(ClockKind::Seconds { whole: constants.iter().any(|constant| raw::is_exact_float(&constant)) })
     })
     .copied()
 }
