@@ -165,11 +165,8 @@ fn is_enabled<'py>(
     if disabled.is_null() || !raw::identity(dict, intern!(py, "isEnabledFor")).is_null() {
         return Ok(None);
     }
-    if raw::is_false(disabled)
-        && let Some(cache) = get(dict, intern!(py, "_cache"))
-        && let Ok(cache) = cache.cast_exact::<PyDict>()
-    {
-        let known = raw::identity(cache, level);
+    if raw::is_false(disabled) {
+        let known = raw::identity_within(dict, intern!(py, "_cache"), level);
         if raw::is_false(known) {
             return Ok(Some(false));
         }

@@ -69,6 +69,33 @@ pub fn identity(dict: &Bound<'_, PyDict>, key: &Bound<'_, PyAny>) -> *const ffi:
     }
 }
 
+/// The same of a number in a dictionary that is in a dictionary; null also where that is something else.
+#[inline]
+pub fn identity_within(
+    dict: &Bound<'_, PyDict>,
+    key: &Bound<'_, PyAny>,
+    number: &Bound<'_, PyAny>,
+) -> *const ffi::PyObject {
+    // Without a GIL a borrowed dictionary could go away.
+    if size_of::<ffi::PyObject>() > 16 {
+        let inner = dict.get_item(key).ok().flatten().and_then(|inner| inner.cast_into_exact::<PyDict>().ok());
+        return inner.map_or(std::ptr::null(), |inner| identity(&inner, number));
+    }
+    // SAFETY: between the two look-ups, of a str and of an int, nothing runs that could drop the inner dictionary.
+    unsafe {
+        let inner = ffi::PyDict_GetItemWithError(dict.as_ptr(), key.as_ptr());
+        if inner.is_null() || ffi::PyDict_CheckExact(inner) == 0 {
+            ffi::PyErr_Clear();
+            return std::ptr::null();
+        }
+        let found = ffi::PyDict_GetItemWithError(inner, number.as_ptr());
+        if found.is_null() {
+            ffi::PyErr_Clear();
+        }
+        found
+    }
+}
+
 #[inline]
 pub fn is_false(object: *const ffi::PyObject) -> bool {
     // SAFETY: the address of the interpreter's own object.
