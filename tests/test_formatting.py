@@ -516,3 +516,28 @@ def test_json_is_what_json_dumps_writes(pair: Pair) -> None:
         "tags": ["a", None, True, {"k": [1, 2]}],
     }
     assert line == (json.dumps(expected, ensure_ascii=False, separators=(",", ":")) + "\n").encode()
+
+
+def test_a_handler_in_a_cycle_goes_away(log: Path) -> None:
+    import gc
+    import weakref
+
+    class Knowing(logging.Formatter):
+        handler: Any = None
+
+    for replaced in (False, True):
+        handler = everyline.RotatingFileHandler(log)
+        formatter = Knowing("%(message)s")
+        formatter.handler = handler
+        handler.setFormatter(formatter)
+        if replaced:
+            vars(handler)["format"] = lambda record, handler=handler: "replaced"
+        handler.emit(logging.makeLogRecord({"msg": "x"}))
+        handler.close()
+        handler._stream = handler._open()
+        handler.emit(logging.makeLogRecord({"msg": "x"}))
+        gone = weakref.ref(handler)
+        del handler, formatter
+        gc.collect()
+        assert gone() is None
+    assert log.read_text() == "x\nx\nreplaced\nreplaced\n"

@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -96,6 +97,19 @@ impl Appender {
     #[getter]
     fn path(&self) -> &OsStr {
         self.inner.path().as_os_str()
+    }
+
+    /// What is known of a handler refers to its formatter, and that may refer to the handler.
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        match self.line.try_lock() {
+            Ok(line) => line.iter().try_for_each(|line| line.traverse(&visit)),
+            Err(_) => Ok(()),
+        }
+    }
+
+    fn __clear__(&self) {
+        let line = self.line.try_lock().ok().and_then(|mut line| line.take());
+        drop(line);
     }
 
     /// Why there was no journal when it was made, while there is none; else None.

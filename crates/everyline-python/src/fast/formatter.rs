@@ -5,6 +5,7 @@
 //! `usesTime`, a converter) are called in Python, in their order; a replaced `format` is not compiled at all. Code of the
 //! application runs as often as there, and before the engine sees the record.
 
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
@@ -84,6 +85,16 @@ impl Formatter {
             Some(_) => body(formatter),
         };
         Self { object: formatter.clone().unbind(), watch, style, body }
+    }
+
+    /// For the collector of cycles.
+    pub fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.object)?;
+        self.watch.iter().try_for_each(|watch| watch.traverse(visit))?;
+        self.style.iter().try_for_each(|(style, watch)| {
+            visit.call(style)?;
+            watch.traverse(visit)
+        })
     }
 
     /// True if what was compiled is still what `formatter` does.

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use everyline::Attempt;
 use pyo3::exceptions::PyException;
 use pyo3::ffi;
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -80,6 +81,11 @@ pub fn register<'py>(
 /// What is known of one handler, kept with its appender.
 pub struct Handler {
     watch: Watch,
+    pub found: Result<Compiled, Reason>,
+}
+
+/// A handler of which nothing is in the way.
+pub struct Compiled {
     pub formatter: Formatter,
     /// Whether lines may be written as they are, in UTF-8.
     is_utf8: bool,
@@ -97,11 +103,48 @@ const SHADOWING: &[&str] = &["emit", "format", "handle", "filter", "_encode", "a
 pub type Reason = &'static str;
 
 impl Handler {
-    pub fn compile(handler: &Bound<'_, PyAny>, dict: &Bound<'_, PyDict>) -> Result<Self, Reason> {
+    /// None: nothing can be known of it for longer than a call.
+    fn look_at(handler: &Bound<'_, PyAny>, dict: &Bound<'_, PyDict>) -> Option<Self> {
+        let watch = Watch::new(handler, COUNTING)?;
+        let found = Compiled::new(handler, dict);
+        // A refusal may not keep alive what stands in the way, which may refer to the handler.
+        let watch = if found.is_ok() { watch } else { watch.weak() };
+        Some(Self { watch, found })
+    }
+
+    /// For the collector of cycles.
+    pub fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.watch.traverse(visit)?;
+        self.found.iter().try_for_each(|compiled| compiled.formatter.traverse(visit))
+    }
+
+    /// True if it is still what it was. The formatter is looked at, too.
+    #[inline]
+    fn holds(&self, logging: &Logging, handler: &Bound<'_, PyAny>, dict: &Bound<'_, PyDict>) -> bool {
+        self.watch.holds(handler)
+            && self.found.as_ref().map_or(true, |compiled| {
+                formatter_of(logging, handler.py(), dict).is_some_and(|formatter| compiled.formatter.holds(&formatter))
+            })
+    }
+
+    /// Whether all calls of `handle` come to nothing but `emit`.
+    pub fn handles_plainly(handler: &Bound<'_, PyAny>) -> bool {
+        let py = handler.py();
+        let (Ok(logging), Some(home)) = (logging(py), home(py)) else { return false };
+        let class = handler.get_type();
+        class.getattr("emit").is_ok_and(|found| found.is(&home.emit))
+            && logging.owns(&class, "Handler", "handle")
+            && logging.owns(&class, "Filterer", "filter")
+            && logging.owns(&class, "Handler", "acquire")
+            && logging.owns(&class, "Handler", "release")
+    }
+}
+
+impl Compiled {
+    fn new(handler: &Bound<'_, PyAny>, dict: &Bound<'_, PyDict>) -> Result<Self, Reason> {
         let py = handler.py();
         let home = home(py).ok_or("nothing is registered")?;
         let logging = logging(py).map_err(|_| "the module logging is not as expected")?;
-        let watch = Watch::new(handler, COUNTING).ok_or("its class or its attributes cannot be watched")?;
         let class = handler.get_type();
         if !logging.is_plain(&class, &["_codec"]) {
             return Err("its class looks attributes up in a way of its own");
@@ -131,20 +174,12 @@ impl Handler {
             Err(reason) => Err(*reason),
         };
         Ok(Self {
-            watch,
             direct,
             formatter,
             is_utf8,
             codec: codec.unbind(),
             terminator: terminator.unbind(),
         })
-    }
-
-    /// True if it is still what it was. The formatter is looked at, too.
-    #[inline]
-    pub fn holds(&self, logging: &Logging, handler: &Bound<'_, PyAny>, dict: &Bound<'_, PyDict>) -> bool {
-        self.watch.holds(handler)
-            && formatter_of(logging, handler.py(), dict).is_some_and(|formatter| self.formatter.holds(&formatter))
     }
 
     /// Brings a line into the bytes that go into the file.
@@ -157,18 +192,6 @@ impl Handler {
             line.bytes.extend_from_slice(bytes.extract::<&[u8]>()?);
         }
         Ok(())
-    }
-
-    /// Whether all calls of `handle` come to nothing but `emit`.
-    pub fn handles_plainly(handler: &Bound<'_, PyAny>) -> bool {
-        let py = handler.py();
-        let (Ok(logging), Some(home)) = (logging(py), home(py)) else { return false };
-        let class = handler.get_type();
-        class.getattr("emit").is_ok_and(|found| found.is(&home.emit))
-            && logging.owns(&class, "Handler", "handle")
-            && logging.owns(&class, "Filterer", "filter")
-            && logging.owns(&class, "Handler", "acquire")
-            && logging.owns(&class, "Handler", "release")
     }
 }
 
@@ -205,7 +228,7 @@ pub fn known(
     {
         return Some(kept);
     }
-    let fresh = Arc::new(Handler::compile(handler, dict).ok()?);
+    let fresh = Arc::new(Handler::look_at(handler, dict)?);
     if let Ok(mut kept) = appender.line.try_lock() {
         let old = kept.replace(Arc::clone(&fresh));
         drop(kept);
@@ -314,12 +337,13 @@ fn emit_native(handler: &Bound<'_, PyAny>, record: &Bound<'_, PyAny>) -> Result<
     let dict = raw::instance_dict(handler).ok_or(Failure::Refused)?;
     let appender = appender_of(&dict).ok_or(Failure::Refused)?;
     let known = known(logging, handler, &dict, appender.get()).ok_or(Failure::Refused)?;
+    let compiled = known.found.as_ref().map_err(|_| Failure::Refused)?;
     let attributes = raw::instance_dict(record).ok_or(Failure::Refused)?;
     let level = get(&attributes, intern!(py, "levelno")).ok_or(Failure::Refused)?;
     let level = level_of(&level).ok_or(Failure::Refused)?;
     with_line(|line| {
-        known.formatter.write(record, &attributes, line)?;
-        known.finish(py, line)?;
+        compiled.formatter.write(record, &attributes, line)?;
+        compiled.finish(py, line)?;
         Ok(append(py, appender.get(), level, &line.bytes)?)
     })
 }

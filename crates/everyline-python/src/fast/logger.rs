@@ -331,14 +331,12 @@ fn target<'py>(
         return Err("a handler has filters");
     }
     let appender = appender_of(&dict).ok_or("a handler is not attached, which its first record will change")?;
-    let known = match known(logging, &handler, &dict, appender.get()) {
-        Some(known) => known,
-        None => return Err(Handler::compile(&handler, &dict).err().unwrap_or("a handler is in use")),
-    };
-    if let Err(reason) = &known.formatter.body {
+    let known = known(logging, &handler, &dict, appender.get()).ok_or("a handler's class cannot be watched")?;
+    let compiled = known.found.as_ref().map_err(|reason| *reason)?;
+    if let Err(reason) = &compiled.formatter.body {
         return Err(reason);
     }
-    known.direct.as_ref().map_err(|reason| *reason)?;
+    compiled.direct.as_ref().map_err(|reason| *reason)?;
     if found.len() == MOST {
         return Err("it reaches more than four handlers");
     }
@@ -370,9 +368,10 @@ fn without_record<'py>(
     let event = Event { logging, logger: dict, level, level_object, arguments, first, moment };
     let urgency = level.clamp(0, 255) as u8;
     let write = |target: &Target<'py>, line: &mut Text| -> Result<(), Failure> {
-        let direct = target.known.direct.as_ref().map_err(|_| Failure::Refused)?;
-        event.write(&target.known.formatter, direct, line)?;
-        Ok(target.known.finish(py, line)?)
+        let compiled = target.known.found.as_ref().map_err(|_| Failure::Refused)?;
+        let direct = compiled.direct.as_ref().map_err(|_| Failure::Refused)?;
+        event.write(&compiled.formatter, direct, line)?;
+        Ok(compiled.finish(py, line)?)
     };
     let append = |target: &Target<'py>, line: &Text| -> Result<(), Failure> {
         match handler::append(py, target.appender.get(), urgency, &line.bytes) {

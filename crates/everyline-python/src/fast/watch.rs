@@ -3,6 +3,7 @@
 //! Promise: what was found out about an object holds as long as its [`Watch`] does. Code that patches a method on a
 //! class, on a base or on the object, or sets an attribute that counts, makes it fail.
 
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString, PyType};
@@ -25,6 +26,8 @@ pub struct Watch {
 enum Expected {
     Any,
     This(Py<PyAny>),
+    /// The object that was there, or one that took its place in memory.
+    At(usize),
     Nothing,
 }
 
@@ -59,6 +62,24 @@ impl Watch {
         Some(Self { class: class.as_ptr() as usize, version, count: dict.len(), attributes })
     }
 
+    /// Keeps nothing alive. For a refusal, which does no harm if it lasts too long.
+    pub fn weak(mut self) -> Self {
+        for (_, expected) in &mut self.attributes {
+            if let Expected::This(value) = expected {
+                *expected = Expected::At(value.as_ptr() as usize);
+            }
+        }
+        self
+    }
+
+    /// For the collector of cycles.
+    pub fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.attributes.iter().try_for_each(|(_, expected)| match expected {
+            Expected::This(value) => visit.call(value),
+            _ => Ok(()),
+        })
+    }
+
     #[inline]
     pub fn holds(&self, object: &Bound<'_, PyAny>) -> bool {
         if object.get_type_ptr() as usize != self.class || raw::version_of(object) != self.version {
@@ -70,6 +91,7 @@ impl Watch {
                 let found = raw::identity(&dict, name.bind(object.py()).as_any());
                 match expected {
                     Expected::This(value) => std::ptr::eq(found, value.as_ptr()),
+                    Expected::At(address) => found as usize == *address,
                     Expected::Any => !found.is_null(),
                     Expected::Nothing => found.is_null(),
                 }
