@@ -1,4 +1,4 @@
-"""Native formatting and the standard library's own: the same bytes for the same record, and the same record after.
+"""Native formatting and the standard library's own: the same bytes, and the same record afterwards.
 
 Each example is formatted by `logging.Formatter.format` and by the handler's native `emit`, which has to be
 the one that ran.
@@ -24,7 +24,10 @@ from hypothesis import strategies as st
 from oracle import run
 
 SOME = settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], database=None
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    database=None,
 )
 MOST = logging.makeLogRecord({})
 NAMES = sorted(vars(MOST)) + ["message", "asctime", "extra_text", "missing"]
@@ -42,11 +45,15 @@ def formats(draw: Any) -> tuple[str, str]:
     for _ in range(draw(st.integers(1, 5))):
         name = draw(names)
         if style == "%":
-            options = draw(st.sampled_from(["", "", "-8", "8", "03", "5", ".3", "-10.4", "+", " ", "#", "08.2"]))
+            options = draw(
+                st.sampled_from(["", "", "-8", "8", "03", "5", ".3", "-10.4", "+", " ", "#", "08.2"])
+            )
             parts.append(f"%({name}){options}{draw(st.sampled_from('sssdfrxei'))}")
         elif style == "{":
             options = draw(
-                st.sampled_from(["", "", ":<8", ":>8", ":8", ":^9", ":03d", ":.2f", ":*<6", ":s", ":<8s", "!r", ":,"])
+                st.sampled_from(
+                    ["", "", ":<8", ":>8", ":8", ":^9", ":03d", ":.2f", ":*<6", ":s", ":<8s", "!r", ":,"]
+                )
             )
             parts.append(f"{{{name}{options}}}")
         else:
@@ -111,7 +118,10 @@ moments = st.one_of(
 def records(draw: Any) -> logging.LogRecord:
     message, arguments = draw(messages())
     level = draw(st.sampled_from([0, 10, 20, 30, 40, 50, 15, 99, -3]))
-    name, path = draw(text), draw(st.sampled_from(["/a/b.py", "b", "", "/a/.hidden", "x.tar.gz", "/a/\u00e4.py"]))
+    name, path = (
+        draw(text),
+        draw(st.sampled_from(["/a/b.py", "b", "", "/a/.hidden", "x.tar.gz", "/a/\u00e4.py"])),
+    )
     made = logging.LogRecord(name, level, path, draw(st.integers(0, 10**6)), message, None, None, draw(text))
     made.args = arguments
     made.created = draw(moments)
@@ -152,7 +162,9 @@ class Pair:
 
     def __init__(self, log: Path) -> None:
         self.log = log
-        self.handler = everyline.RotatingFileHandler(log, encoding="utf-8", errors="surrogatepass", delay=False)
+        self.handler = everyline.RotatingFileHandler(
+            log, encoding="utf-8", errors="surrogatepass", delay=False
+        )
         self.failures: list[Any] = []
         self.handler.__dict__["handleError"] = lambda record: self.failures.append(sys.exc_info()[1])
         self.at = 0
@@ -199,7 +211,12 @@ def formatter_of(chosen: tuple[str, str], datefmt: str | None, **more: Any) -> l
 @SOME
 @given(chosen=formats(), record=records(), datefmt=datefmts, utc=st.booleans(), fraction=st.integers(0, 3))
 def test_any_format_and_any_record(
-    pair: Pair, chosen: tuple[str, str], record: logging.LogRecord, datefmt: str | None, utc: bool, fraction: int
+    pair: Pair,
+    chosen: tuple[str, str],
+    record: logging.LogRecord,
+    datefmt: str | None,
+    utc: bool,
+    fraction: int,
 ) -> None:
     formatter = outcome(lambda: formatter_of(chosen, datefmt))
     assume(isinstance(formatter, logging.Formatter))
@@ -397,6 +414,13 @@ def test_the_handlers_own_format(pair: Pair, monkeypatch: pytest.MonkeyPatch) ->
     assert pair.native == 1
 
 
+def test_a_handler_may_want_python(pair: Pair) -> None:
+    record = logging.makeLogRecord({"msg": "x"})
+    for wish in (True, False):
+        pair.handler._emits_in_python = wish  # type: ignore[attr-defined]
+        assert pair.emit(record) == b"x\n" and pair.native == (not wish)
+
+
 def test_a_message_of_a_record_itself(pair: Pair) -> None:
     record = logging.makeLogRecord({"msg": "x"})
     record.getMessage = lambda: "replaced"  # type: ignore[method-assign]
@@ -448,7 +472,9 @@ def test_other_encodings(log: Path, encoding: str) -> None:
     handler.emit(logging.makeLogRecord({"msg": "\xe4\u20ac", "levelname": "INFO"}))
     handler.close()
     assert everyline.paths()["native_emit"] == before + 1
-    expected = "INFO \u20ac \xe4\u20ac\n".encode(encoding if encoding != "utf-8-sig" else "utf-8", "backslashreplace")
+    expected = "INFO \u20ac \xe4\u20ac\n".encode(
+        encoding if encoding != "utf-8-sig" else "utf-8", "backslashreplace"
+    )
     assert log.read_bytes() == expected
 
 
@@ -470,7 +496,9 @@ def test_the_report_of_an_error_shows_where_the_call_stands(log: Path) -> None:
 
 json_values = st.recursive(
     st.one_of(plain, st.floats(), st.binary(max_size=3)),
-    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.one_of(text, st.integers()), inner)),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.dictionaries(st.one_of(text, st.integers()), inner)
+    ),
     max_leaves=6,
 )
 
@@ -483,7 +511,9 @@ json_values = st.recursive(
     utc=st.booleans(),
     fields=st.one_of(st.none(), st.dictionaries(text, names, max_size=4)),
 )
-def test_json(pair: Pair, record: logging.LogRecord, extra: Any, constants: Any, utc: bool, fields: Any) -> None:
+def test_json(
+    pair: Pair, record: logging.LogRecord, extra: Any, constants: Any, utc: bool, fields: Any
+) -> None:
     assume(not fields or not {"exception", "stack"} & fields.keys())
     record.__dict__.update({key: value for key, value in extra.items() if key not in vars(record)})
     formatter = everyline.JsonFormatter(fields, constants=constants, utc=utc)
@@ -498,7 +528,7 @@ def test_json(pair: Pair, record: logging.LogRecord, extra: Any, constants: Any,
 
 
 def test_json_is_what_json_dumps_writes(pair: Pair) -> None:
-    record = logging.LogRecord("app", 20, "/x/y.py", 7, "a \u20ac \"%s\" \x01\n", ("b",), None)
+    record = logging.LogRecord("app", 20, "/x/y.py", 7, 'a \u20ac "%s" \x01\n', ("b",), None)
     record.created, record.msecs = 1e9, 5.0
     record.user, record.n, record.ratio, record.tags = "u", 1, 0.1, ["a", None, True, {"k": (1, 2)}]
     pair.handler.setFormatter(everyline.JsonFormatter(constants={"service": "s"}))

@@ -1,4 +1,4 @@
-"""Log calls by the native methods of `logging.Logger`: what the standard library's do, and which way they went."""
+"""Native methods of `logging.Logger` do what the standard library's do, and tell which way they went."""
 
 from __future__ import annotations
 
@@ -92,8 +92,10 @@ def ours(log: Path, native: None) -> Iterator[Ours]:
     made.handler.close()
 
 
-def both(ours: Ours, formatter: logging.Formatter, call: Callable[[logging.Logger], Any]) -> tuple[str, str, bool]:
-    """What a call writes by our handler, and what it writes with a foreign one beside, which needs a record."""
+def both(
+    ours: Ours, formatter: logging.Formatter, call: Callable[[logging.Logger], Any]
+) -> tuple[str, str, bool]:
+    """What a call writes by our handler, and what by a foreign one, which needs a record."""
     keep = Keep()
     for handler in (ours.handler, keep):
         handler.setFormatter(formatter)
@@ -136,7 +138,10 @@ def test_each_method(ours: Ours, method: str) -> None:
 
 
 @settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], database=None
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    database=None,
 )
 @given(chosen=formats(), message=messages(), name=st.text(max_size=8))
 def test_any_format_and_any_message(ours: Ours, chosen: tuple[str, str], message: Any, name: str) -> None:
@@ -159,7 +164,9 @@ def test_any_format_and_any_message(ours: Ours, chosen: tuple[str, str], message
     assert mine == theirs
 
 
-@pytest.mark.parametrize("nanos", [0, 1, 999_999_999, 1_677_903_920_999_998_503, 1_677_903_920_999_999_900, 10**18])
+@pytest.mark.parametrize(
+    "nanos", [0, 1, 999_999_999, 1_677_903_920_999_998_503, 1_677_903_920_999_999_900, 10**18]
+)
 def test_times(ours: Ours, monkeypatch: pytest.MonkeyPatch, nanos: int) -> None:
     monkeypatch.setattr(time, "time_ns", lambda: nanos)
     monkeypatch.setattr(time, "time", lambda: nanos / 1e9)
@@ -257,7 +264,15 @@ def obstacles(ours: Ours, patch: pytest.MonkeyPatch) -> dict[str, Callable[[], A
     }
     for name in ("isEnabledFor", "_log", "makeRecord", "handle", "callHandlers", "filter"):
         found[f"{name} on the logger"] = shadow(logger, name)
-    for name in ("_log", "makeRecord", "findCaller", "handle", "callHandlers", "isEnabledFor", "getEffectiveLevel"):
+    for name in (
+        "_log",
+        "makeRecord",
+        "findCaller",
+        "handle",
+        "callHandlers",
+        "isEnabledFor",
+        "getEffectiveLevel",
+    ):
         found[f"{name} on the class"] = patched(patch, logging.Logger, name)
     for name in ("emit", "handle", "format", "filter"):
         found[f"{name} on the handler"] = shadow(handler, name)
@@ -413,7 +428,8 @@ def test_the_functions_of_the_module(log: Path) -> None:
         "from everyline import _fast\n"
         "_fast.install_loggers()\n"
         "handler = everyline.RotatingFileHandler(sys.argv[1])\n"
-        "logging.basicConfig(handlers=[handler], level=20, format='%(name)s %(funcName)s %(lineno)d %(message)s')\n"
+        "logging.basicConfig(handlers=[handler], level=20,\n"
+        "                    format='%(name)s %(funcName)s %(lineno)d %(message)s')\n"
         "def function():\n"
         "    logging.info('%s', 'x')\n"
         "function()\n"
@@ -421,7 +437,7 @@ def test_the_functions_of_the_module(log: Path) -> None:
         "print(everyline.paths()['no_record'])\n"
     )
     assert run(script, log).stdout == "2\n"
-    assert log.read_text() == "root function 7 x\na.b <module> 9 y\n"
+    assert log.read_text() == "root function 8 x\na.b <module> 10 y\n"
 
 
 def test_code_in_a_message_runs_once(ours: Ours) -> None:
@@ -450,7 +466,11 @@ def test_a_line_not_accepted_is_reported_with_a_record(ours: Ours, log: Path) ->
     handler.handleError = failures.append  # type: ignore[method-assign]
     ours.logger.info("%s", "x" * (2 << 20))
     handler.close()
-    assert len(failures) == 1 and failures[0].levelno == logging.INFO and len(failures[0].getMessage()) == 2 << 20
+    assert (
+        len(failures) == 1
+        and failures[0].levelno == logging.INFO
+        and len(failures[0].getMessage()) == 2 << 20
+    )
 
 
 def test_threads_and_changes(ours: Ours) -> None:
@@ -521,7 +541,9 @@ def test_caplog(native: None, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="native.caplog"):
         logger.info("seen %s", 1)
         logger.debug("not seen")
-    assert [(record.getMessage(), record.funcName) for record in caplog.records] == [("seen 1", "test_caplog")]
+    assert [(record.getMessage(), record.funcName) for record in caplog.records] == [
+        ("seen 1", "test_caplog")
+    ]
 
 
 def test_captured_warnings(ours: Ours) -> None:

@@ -1,9 +1,10 @@
-"""Log calls without Python code: `emit` of our handlers, and, when asked for, the methods of `logging.Logger`.
+"""Log calls without Python code: `emit` of our handlers and, on request, the methods of `logging.Logger`.
 
 Promise. What is native does what the code in Python does, to the byte, and steps back for it whenever
 anything is not as the standard library made it. `paths` counts which way records went; `explain` says why
-a logger's calls need a record. Our `emit` is always native. The logger's methods are replaced only by
-`install_loggers`, and are put back by `uninstall_loggers`.
+a logger's calls need a record. Our `emit` is native, unless a handler has a true attribute
+`_emits_in_python`: for what an `emit` in Python does beyond formatting and appending. The
+logger's methods are replaced only by `install_loggers`, and are put back by `uninstall_loggers`.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ class JsonFormatter(logging.Formatter):
                 raise ValueError(f"fields: the key {reserved!r} is taken; choose another one")
         members = {key: value for key, value in (constants or {}).items() if key not in chosen}
         taken = frozenset({*STANDARD, *chosen, *members, "exception", "stack"}) if extra else None
-        self.default_msec_format = "%s.%03dZ" if utc else "%s.%03d"
+        self.default_msec_format: str = "%s.%03dZ" if utc else "%s.%03d"
         self._members = members
         # What the native side reads. Not changed once it is made.
         self._plan = (tuple(chosen.items()), dumps(members)[1:-1], taken, utc)

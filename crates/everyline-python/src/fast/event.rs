@@ -255,18 +255,12 @@ impl<'py> Event<'_, 'py> {
             return Ok(None);
         }
         let one = all.get_item(0)?;
-        let is_mapping = one.is_instance_of::<PyDict>()
-            || one.is_instance(&py.import("collections.abc")?.getattr("Mapping")?)?;
+        let is_mapping =
+            one.is_instance_of::<PyDict>() || one.is_instance(&py.import("collections.abc")?.getattr("Mapping")?)?;
         Ok(if is_mapping && one.is_truthy()? { Some(one) } else { None })
     }
 
-    fn write_pieces(
-        &self,
-        pieces: &Pieces,
-        direct: &Direct,
-        message: &[u8],
-        out: &mut Text,
-    ) -> Result<(), Failure> {
+    fn write_pieces(&self, pieces: &Pieces, direct: &Direct, message: &[u8], out: &mut Text) -> Result<(), Failure> {
         let py = self.arguments.py;
         let mut caller = None;
         let mut fields = direct.fields.iter();
@@ -298,13 +292,7 @@ impl<'py> Event<'_, 'py> {
         Ok(())
     }
 
-    fn write_json(
-        &self,
-        plan: &json::Plan,
-        direct: &Direct,
-        message: &[u8],
-        out: &mut Text,
-    ) -> Result<(), Failure> {
+    fn write_json(&self, plan: &json::Plan, direct: &Direct, message: &[u8], out: &mut Text) -> Result<(), Failure> {
         let py = self.arguments.py;
         let mut caller = None;
         out.bytes.push(b'{');
@@ -457,11 +445,7 @@ impl<'py> Caller<'py> {
         }
     }
 
-    fn at(
-        frame: &Bound<'py, PyAny>,
-        code: &Bound<'py, PyAny>,
-        pathname: Bound<'py, PyAny>,
-    ) -> Result<Self, Failure> {
+    fn at(frame: &Bound<'py, PyAny>, code: &Bound<'py, PyAny>, pathname: Bound<'py, PyAny>) -> Result<Self, Failure> {
         let py = frame.py();
         Ok(Self {
             pathname,

@@ -106,12 +106,7 @@ impl Formatter {
     }
 
     /// Writes the line of a record without its terminator. `record` is exactly a `LogRecord`, `dict` its attributes.
-    pub fn write(
-        &self,
-        record: &Bound<'_, PyAny>,
-        dict: &Bound<'_, PyDict>,
-        out: &mut Text,
-    ) -> Result<(), Failure> {
+    pub fn write(&self, record: &Bound<'_, PyAny>, dict: &Bound<'_, PyDict>, out: &mut Text) -> Result<(), Failure> {
         match self.body.as_ref().map_err(|_| Failure::Refused)? {
             Body::Pieces(pieces) => pieces.write(self.object.bind(record.py()), record, dict, out),
             Body::Json(plan) => plan.write(record, dict, out),
@@ -153,9 +148,9 @@ fn body(formatter: &Bound<'_, PyAny>) -> Result<Body, &'static str> {
         false => (None, None),
     };
     let uses_time = match own("usesTime") && is_known_style(logging, &style) {
-        true => Some(
-            formatter.call_method0("usesTime").and_then(|uses| uses.is_truthy()).map_err(|_| "usesTime raises")?,
-        ),
+        true => {
+            Some(formatter.call_method0("usesTime").and_then(|uses| uses.is_truthy()).map_err(|_| "usesTime raises")?)
+        }
         false => None,
     };
     let clock = if own("formatTime") { clock(logging, formatter, &datefmt) } else { None };
@@ -177,9 +172,7 @@ fn style_kind(logging: &Logging, style: &Bound<'_, PyAny>) -> Option<(Style, &'s
     let at = logging.styles.iter().position(|known| class.is(known))?;
     let (kind, name, uses_time) = kinds[at];
     let dict = raw::instance_dict(style)?;
-    let own = |owner: &str, name: &str| {
-        !dict.contains(name).unwrap_or(true) && logging.owns(&class, owner, name)
-    };
+    let own = |owner: &str, name: &str| !dict.contains(name).unwrap_or(true) && logging.owns(&class, owner, name);
     let known = own(name, "_format") && own("PercentStyle", "format") && own(uses_time, "usesTime");
     known.then_some((kind, name))
 }
@@ -305,11 +298,7 @@ pub fn message_of<'py>(dict: &Bound<'py, PyDict>) -> Result<Bound<'py, PyAny>, F
 }
 
 /// The end of `Formatter.format`: the traceback, kept with the record, and the stack.
-pub fn write_exception(
-    formatter: &Bound<'_, PyAny>,
-    dict: &Bound<'_, PyDict>,
-    out: &mut Text,
-) -> Result<(), Failure> {
+pub fn write_exception(formatter: &Bound<'_, PyAny>, dict: &Bound<'_, PyDict>, out: &mut Text) -> Result<(), Failure> {
     let py = dict.py();
     let exc_info = get(dict, intern!(py, "exc_info")).ok_or(Failure::Refused)?;
     let mut exc_text = get(dict, intern!(py, "exc_text")).ok_or(Failure::Refused)?;

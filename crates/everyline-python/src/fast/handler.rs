@@ -62,7 +62,7 @@ pub fn register<'py>(
     HOME.get_or_try_init(py, || -> PyResult<Home> {
         let python_emit = class.getattr("emit")?;
         let encode = class.getattr("_encode")?.unbind();
-        let doc = "emit($self, record, /)\n--\n\nFormats the record and hands it over.";
+        let doc = "emit($self, record)\n--\n\nFormats the record and hands it over.";
         let emit = raw::method(class, "emit", doc, emit)?;
         class.setattr("emit", &emit)?;
         Ok(Home {
@@ -95,7 +95,8 @@ pub struct Compiled {
     pub direct: Result<Direct, Reason>,
 }
 
-const COUNTING: &[&str] = &["formatter", "_codec", "terminator", "emit", "format", "handle", "filter", "_encode"];
+const COUNTING: &[&str] =
+    &["formatter", "_codec", "terminator", "emit", "format", "handle", "filter", "_encode", "_emits_in_python"];
 /// Not to be found on the object.
 const SHADOWING: &[&str] = &["emit", "format", "handle", "filter", "_encode", "acquire", "release"];
 
@@ -152,6 +153,9 @@ impl Compiled {
         if SHADOWING.iter().any(|name| dict.contains(name).unwrap_or(true)) {
             return Err("one of its methods is replaced on the object");
         }
+        if handler.getattr("_emits_in_python").and_then(|wish| wish.is_truthy()).unwrap_or(false) {
+            return Err("the handler wants its emit in Python to run");
+        }
         let is = |name: &str, ours: &Py<PyAny>| class.getattr(name).is_ok_and(|found| found.is(ours));
         if !is("_encode", &home.encode) || !logging.owns(&class, "Handler", "format") {
             return Err("its class overrides format");
@@ -173,13 +177,7 @@ impl Compiled {
             Ok(body) => Direct::of(py, body),
             Err(reason) => Err(*reason),
         };
-        Ok(Self {
-            direct,
-            formatter,
-            is_utf8,
-            codec: codec.unbind(),
-            terminator: terminator.unbind(),
-        })
+        Ok(Self { direct, formatter, is_utf8, codec: codec.unbind(), terminator: terminator.unbind() })
     }
 
     /// Brings a line into the bytes that go into the file.
@@ -208,7 +206,7 @@ fn formatter_of<'py>(logging: &Logging, py: Python<'py>, dict: &Bound<'py, PyDic
 pub fn appender_of<'py>(dict: &Bound<'py, PyDict>) -> Option<Bound<'py, Appender>> {
     let py = dict.py();
     let stream = get(dict, intern!(py, "_stream"))?;
-    if stream.get_type_ptr() as usize != home(py)?.stream.as_ptr() as usize {
+    if !std::ptr::eq(stream.get_type_ptr().cast(), home(py)?.stream.as_ptr()) {
         return None;
     }
     get(&raw::instance_dict(&stream)?, intern!(py, "appender"))?.cast_into::<Appender>().ok()
@@ -314,11 +312,7 @@ unsafe extern "C" fn emit(
 }
 
 /// `except Exception` of `emit`.
-fn report<'py>(
-    handler: &Bound<'py, PyAny>,
-    record: &Bound<'py, PyAny>,
-    error: PyErr,
-) -> PyResult<Bound<'py, PyAny>> {
+fn report<'py>(handler: &Bound<'py, PyAny>, record: &Bound<'py, PyAny>, error: PyErr) -> PyResult<Bound<'py, PyAny>> {
     let py = handler.py();
     match home(py) {
         Some(home) if error.is_instance_of::<PyException>(py) => {
@@ -351,7 +345,7 @@ fn emit_native(handler: &Bound<'_, PyAny>, record: &Bound<'_, PyAny>) -> Result<
 /// Exactly a `LogRecord`, whose class is the standard library's, unchanged.
 #[inline]
 pub fn is_plain_record(logging: &Logging, record: &Bound<'_, PyAny>) -> bool {
-    record.get_type_ptr() as usize == logging.record.as_ptr() as usize && is_plain_record_class(record.py(), logging)
+    std::ptr::eq(record.get_type_ptr().cast(), logging.record.as_ptr()) && is_plain_record_class(record.py(), logging)
 }
 
 /// Whether `LogRecord` itself is unchanged. Found out once for each version of it.

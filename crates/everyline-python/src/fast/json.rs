@@ -69,19 +69,13 @@ impl Plan {
         let taken = plan.get_item(2)?.extract::<Option<Bound<'_, PyFrozenSet>>>()?.map(Bound::unbind);
         let zone = if plan.get_item(3)?.is_truthy()? { Zone::Utc } else { Zone::Local };
         let datefmt = formatter.getattr("datefmt")?;
-        let (format, fraction) =
-            (formatter.getattr("default_time_format")?, formatter.getattr("default_msec_format")?);
+        let (format, fraction) = (formatter.getattr("default_time_format")?, formatter.getattr("default_msec_format")?);
         let Some(clock) = Clock::new(zone, &datefmt, &format, &fraction) else { return Ok(None) };
         let formatter = formatter.clone().unbind();
         Ok(Some(Self { formatter, fields, constants: constants.into_bytes(), taken, uses_time, clock }))
     }
 
-    pub fn write(
-        &self,
-        record: &Bound<'_, PyAny>,
-        dict: &Bound<'_, PyDict>,
-        out: &mut Text,
-    ) -> Result<(), Failure> {
+    pub fn write(&self, record: &Bound<'_, PyAny>, dict: &Bound<'_, PyDict>, out: &mut Text) -> Result<(), Failure> {
         let py = record.py();
         let formatter = self.formatter.bind(py);
         dict.set_item(intern!(py, "message"), message_of(dict)?)?;
@@ -94,10 +88,8 @@ impl Plan {
                     out.clear();
                     asctime
                 }
-                _ => formatter.call_method1(
-                    intern!(py, "formatTime"),
-                    (record, formatter.getattr(intern!(py, "datefmt"))?),
-                )?,
+                _ => formatter
+                    .call_method1(intern!(py, "formatTime"), (record, formatter.getattr(intern!(py, "datefmt"))?))?,
             };
             dict.set_item(intern!(py, "asctime"), asctime)?;
         }

@@ -70,9 +70,9 @@ pub fn methods<'py>(py: Python<'py>, failed: &Bound<'py, PyAny>) -> PyResult<Bou
             let before = class.getattr(*name)?;
             let text: String = before.getattr("__doc__")?.extract().unwrap_or_default();
             let signature = match *name {
-                "log" => "($self, level, msg, /, *args, **kwargs)",
-                "exception" => "($self, msg, /, *args, exc_info=True, **kwargs)",
-                _ => "($self, msg, /, *args, **kwargs)",
+                "log" => "($self, level, msg, *args, **kwargs)",
+                "exception" => "($self, msg, *args, exc_info=True, **kwargs)",
+                _ => "($self, msg, *args, **kwargs)",
             };
             let doc = format!("{name}{signature}\n--\n\n{}", text.trim());
             native.push(raw::method(class, name, &doc, body)?.unbind());
@@ -95,11 +95,7 @@ pub fn methods<'py>(py: Python<'py>, failed: &Bound<'py, PyAny>) -> PyResult<Bou
 }
 
 #[inline]
-fn call<'py>(
-    index: usize,
-    logger: &Bound<'py, PyAny>,
-    arguments: Arguments<'_, 'py>,
-) -> PyResult<Bound<'py, PyAny>> {
+fn call<'py>(index: usize, logger: &Bound<'py, PyAny>, arguments: Arguments<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
     let py = arguments.py;
     let before = BEFORE.get(py).ok_or_else(|| PyRuntimeError::new_err("everyline is not set up"))?;
     let first = usize::from(index == LOG);
@@ -320,7 +316,11 @@ fn target<'py>(
             return Ok(());
         }
         let ours = handler::home(py).is_some_and(|home| handler.is_instance(home.class.bind(py)).unwrap_or(false));
-        return Err(if ours { "a handler's class overrides emit, handle or filter" } else { "it reaches a foreign handler" });
+        return Err(if ours {
+            "a handler's class overrides emit, handle or filter"
+        } else {
+            "it reaches a foreign handler"
+        });
     }
     let dict = raw::instance_dict(&handler).ok_or("a handler has no attributes")?;
     let above = get(&dict, intern!(py, "level")).filter(raw::is_exact_int).ok_or("a handler's level is no number")?;
@@ -446,4 +446,3 @@ pub fn explain(logger: &Bound<'_, PyAny>, level: i64) -> PyResult<Option<&'stati
     let mut found = Vec::new();
     Ok(targets(logging, logger, &dict, level, &mut found).err())
 }
-

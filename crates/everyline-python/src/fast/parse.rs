@@ -173,11 +173,7 @@ impl Parser<'_, '_> {
         let plain = (1..=4).contains(&digits.len())
             && !digits.starts_with('0')
             && digits.bytes().all(|byte| byte.is_ascii_digit());
-        Some(if plain {
-            Shape::Padded { left, width: digits.parse().ok()?, general }
-        } else {
-            Shape::General(general)
-        })
+        Some(if plain { Shape::Padded { left, width: digits.parse().ok()?, general } } else { Shape::General(general) })
     }
 
     fn dollar(&mut self) -> Option<()> {

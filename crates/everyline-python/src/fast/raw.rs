@@ -152,8 +152,7 @@ pub fn float(value: f64, kind: u8, digits: i32, out: &mut Vec<u8>) -> bool {
     let flags = if kind == b'r' { ffi::Py_DTSF_ADD_DOT_0 } else { 0 };
     // SAFETY: returns memory that is ours to free, with a closing NUL, or null.
     unsafe {
-        let text =
-            ffi::PyOS_double_to_string(value, kind as c_char, digits as c_int, flags, std::ptr::null_mut());
+        let text = ffi::PyOS_double_to_string(value, kind as c_char, digits as c_int, flags, std::ptr::null_mut());
         if text.is_null() {
             ffi::PyErr_Clear();
             return false;
@@ -255,10 +254,20 @@ fn check_versions(py: Python<'_>) -> PyResult<bool> {
         let (base, derived) = (look(&a), look(&b));
         let instance = b.call0()?;
         instance.setattr("y", round)?;
-        if base.0 < 2 || derived.0 < 2 || flags_differ(&a) || flags_differ(&b) || look(&a) != base || version_of(&instance) != derived {
+        if base.0 < 2
+            || derived.0 < 2
+            || flags_differ(&a)
+            || flags_differ(&b)
+            || look(&a) != base
+            || version_of(&instance) != derived
+        {
             return Ok(false);
         }
-        if round % 2 == 0 { a.setattr("x", round)? } else { a.delattr("x")? };
+        if round % 2 == 0 {
+            a.setattr("x", round)?
+        } else {
+            a.delattr("x")?
+        };
         if version_of_pointer(a.as_type_ptr()) == base || version_of_pointer(b.as_type_ptr()) == derived {
             return Ok(false);
         }
