@@ -76,14 +76,14 @@ impl Clock {
         if !self.write_kept(created, out) {
             self.write_fresh(py, created, out)?;
         }
-        match &self.fraction {
-            None => Ok(()),
-            Some(Fraction::Comma) if let Some(millis) = whole(msecs) => {
+        match (&self.fraction, whole(msecs)) {
+            (None, _) => Ok(()),
+            (Some(Fraction::Comma), Some(millis)) => {
                 out.bytes.push(b',');
                 out.write_whole(millis, 3, true);
                 Ok(())
             }
-            Some(fraction) => {
+            (Some(fraction), _) => {
                 let seconds = raw::text_of(py, &out.bytes[start..])?;
                 let msecs = match msecs {
                     Value::Object(object) => object.clone(),
