@@ -6,6 +6,7 @@ the standard library's and may be used by any number of processes on one file; `
 `status`, `recover`, `reopen` and `clean` look after a log from outside.
 """
 
+from everyline._fast import explain, paths
 from everyline._install import install, uninstall
 from everyline._native import Error, __version__, clean, recover, reopen, status
 from everyline.concurrent_log_handler import (
@@ -33,7 +34,9 @@ __all__ = [
     "WatchedFileHandler",
     "__version__",
     "clean",
+    "explain",
     "install",
+    "paths",
     "recover",
     "reopen",
     "status",

@@ -1,8 +1,9 @@
 """The engine as Python sees it; see `crates/everyline-python`. Compared with the module by stubtest."""
 
+import logging
 from collections.abc import Callable
 from os import PathLike
-from typing import TypeVar, final
+from typing import Any, TypeVar, final
 
 from everyline._types import Cleaned, Counters, Recovered, Status
 
@@ -15,8 +16,12 @@ __all__ = [
     "__version__",
     "clean",
     "command",
+    "explain_logger",
+    "logger_methods",
     "next_rollover",
+    "paths",
     "recover",
+    "register_handlers",
     "reopen",
     "status",
 ]
@@ -92,3 +97,9 @@ def status(path: str | PathLike[str]) -> Status: ...
 def recover(path: str | PathLike[str]) -> Recovered: ...
 def reopen(path: str | PathLike[str]) -> None: ...
 def clean(path: str | PathLike[str]) -> Cleaned: ...
+def register_handlers(
+    engine: type, modern: type, stream: type, codec: type, failed: Callable[..., None]
+) -> None: ...
+def logger_methods(failed: Callable[..., None]) -> dict[str, tuple[Any, Any]]: ...
+def explain_logger(logger: logging.Logger, level: int) -> str | None: ...
+def paths() -> dict[str, int]: ...

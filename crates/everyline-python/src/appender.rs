@@ -2,13 +2,16 @@
 
 use std::ffi::OsStr;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use pyo3::exceptions::PyTimeoutError;
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::error::to_python;
+use crate::fast::handler::Handler;
 use crate::options::Options;
 use crate::report;
 use crate::signals;
@@ -24,6 +27,15 @@ pub struct Appender {
     inner: everyline::Appender,
     /// Why there was no journal at the start.
     refusal: Option<String>,
+    /// What is known of the handler that writes here.
+    pub line: Mutex<Option<Arc<Handler>>>,
+}
+
+impl Appender {
+    /// The engine's own.
+    pub fn engine(&self) -> &everyline::Appender {
+        &self.inner
+    }
 }
 
 #[pymethods]
@@ -37,7 +49,7 @@ impl Appender {
                 Ok(inner) => (inner, None),
                 Err(refusal) => (builder.open_degraded()?, Some(refusal.to_string())),
             };
-            Ok(Self { inner, refusal })
+            Ok(Self { inner, refusal, line: Mutex::default() })
         })
         .map_err(to_python)
     }
@@ -141,6 +153,19 @@ impl Appender {
     #[getter]
     fn path(&self) -> &OsStr {
         self.inner.path().as_os_str()
+    }
+
+    /// What is known of a handler refers to its formatter, and that may refer to the handler.
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        match self.line.try_lock() {
+            Ok(line) => line.iter().try_for_each(|line| line.traverse(&visit)),
+            Err(_) => Ok(()),
+        }
+    }
+
+    fn __clear__(&self) {
+        let line = self.line.try_lock().ok().and_then(|mut line| line.take());
+        drop(line);
     }
 
     /// Why there was no journal when it was made, while there is none; else None.

@@ -1,11 +1,12 @@
 //! `everyline._native`: the engine as Python sees it. The handlers on top are in `python/everyline/`.
 //!
-//! Promise: nothing here waits, writes or takes a lock of the engine while it holds the GIL. No formatting, no policy,
-//! no state of its own; every decision is the engine's or the handlers'. `_native.pyi` describes it, and stubtest
-//! compares the two.
+//! Promise: nothing here waits, enters the kernel or blocks on a lock of the engine while it holds the GIL. No policy of
+//! its own: every decision is the engine's or the handlers', and what `fast/` does natively it does as the Python code
+//! that it stands for. `_native.pyi` describes it, and stubtest compares the two.
 
 mod appender;
 mod error;
+mod fast;
 mod options;
 mod report;
 mod signals;
@@ -19,10 +20,10 @@ mod _native {
     use std::path::PathBuf;
 
     use pyo3::prelude::*;
-    use pyo3::types::PyDict;
+    use pyo3::types::{PyDict, PyType};
 
     use crate::error::to_python;
-    use crate::{error, options, report, signals};
+    use crate::{error, fast, options, report, signals};
 
     #[pymodule_export]
     use crate::appender::Appender;
@@ -36,6 +37,41 @@ mod _native {
         error::init(module.py())?;
         signals::init();
         module.add("__version__", env!("CARGO_PKG_VERSION"))
+    }
+
+    /// Puts the native `emit` on the classes of the handlers. Once.
+    #[pyfunction]
+    fn register_handlers(
+        engine: &Bound<'_, PyType>,
+        modern: &Bound<'_, PyType>,
+        stream: &Bound<'_, PyType>,
+        codec: &Bound<'_, PyType>,
+        failed: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        fast::handler::register(engine, modern, stream, codec, failed)
+    }
+
+    /// The native methods of `logging.Logger` by name, each with the one that was there.
+    #[pyfunction]
+    fn logger_methods<'py>(failed: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
+        fast::logger::methods(failed.py(), failed)
+    }
+
+    /// Why a call of `logger` at `level` needs a record; None if it does not.
+    #[pyfunction]
+    fn explain_logger(logger: &Bound<'_, PyAny>, level: i64) -> PyResult<Option<&'static str>> {
+        fast::logger::explain(logger, level)
+    }
+
+    /// How many records of this process went which way.
+    #[pyfunction]
+    fn paths(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+        use std::sync::atomic::Ordering::Relaxed;
+        let report = PyDict::new(py);
+        report.set_item("no_record", fast::handler::NO_RECORD.load(Relaxed))?;
+        report.set_item("native_emit", fast::handler::NATIVE_EMIT.load(Relaxed))?;
+        report.set_item("python_emit", fast::handler::PYTHON_EMIT.load(Relaxed))?;
+        Ok(report)
     }
 
     /// When the period that holds the time `now` ends: `computeRollover` of Python 3.13.

@@ -187,6 +187,26 @@ enum Target {
     Plain,
 }
 
+/// Where [`Appender::try_append_at`] ended.
+#[derive(Debug)]
+#[must_use]
+pub enum Attempt {
+    /// Accepted, and there is nothing more to do.
+    Done,
+    /// Accepted: hand it to [`Appender::settle`].
+    Published(Published),
+    /// Nothing was done: call [`Appender::append_at`].
+    NotNow,
+}
+
+/// A record that was accepted and may still have to be committed.
+#[derive(Debug)]
+pub struct Published {
+    engine: Arc<Engine>,
+    level: u8,
+    mark: Mark,
+}
+
 /// Counters of one appender, since it was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
@@ -236,6 +256,34 @@ impl Appender {
         result
     }
 
+    /// The first half of [`append_at`](Self::append_at), for a caller that holds a lock of its own (an interpreter's): it
+    /// neither waits nor enters the kernel. What it leaves to do, [`settle`](Self::settle) does, and that may wait.
+    pub fn try_append_at(&self, level: u8, record: &[u8]) -> Attempt {
+        let Some(state) = self.state.try_lock() else { return Attempt::NotNow };
+        let Some(engine) = &state.engine else { return Attempt::NotNow };
+        let Some(mark) = engine.publish_at_once(level, record) else { return Attempt::NotNow };
+        self.count(&state, 1, record.len() as u64);
+        if engine.is_settled(level, &self.options) {
+            return Attempt::Done;
+        }
+        Attempt::Published(Published { engine: Arc::clone(engine), level, mark })
+    }
+
+    /// The second half of [`append_at`](Self::append_at).
+    ///
+    /// # Errors
+    /// From a sync that the fsync policy asks for. The record is accepted all the same.
+    pub fn settle(&self, published: Published) -> Result<()> {
+        let Published { engine, level, mark } = published;
+        self.settle_on(engine, level, mark)
+    }
+
+    fn settle_on(&self, engine: Arc<Engine>, level: u8, mark: Mark) -> Result<()> {
+        let result = engine.settle(level, mark, &self.options);
+        let leaves = engine.env.is_lost() && !engine.must_stay();
+        if leaves { self.move_on(engine, level, mark) } else { result }
+    }
+
     #[cold]
     fn not_accepted(&self, error: &Error, bytes: usize) {
         self.count(&self.state.lock(), u64::MAX, (bytes as u64).wrapping_neg());
@@ -273,9 +321,7 @@ impl Appender {
                         Err(e) => return Err(e),
                     };
                     *accepted = true;
-                    let result = engine.settle(level, mark, &self.options);
-                    let leaves = engine.env.is_lost() && !engine.must_stay();
-                    return if leaves { self.move_on(engine, level, mark) } else { result };
+                    return self.settle_on(engine, level, mark);
                 }
             }
         }

@@ -75,6 +75,17 @@ impl Thread {
         }
     }
 
+    /// True if [`notify`](Self::notify) would have nothing to do, so need not be called for a record just published.
+    #[inline]
+    pub fn is_at_work(&self, engine: &Engine) -> bool {
+        self.state.started.load(Ordering::Relaxed)
+            && match self.state.asleep.load(Ordering::Relaxed) {
+                AWAKE => true,
+                NAPPING => !engine.ring_is_half_full(),
+                _ => false,
+            }
+    }
+
     #[cold]
     fn wake(&self) {
         if self.state.asleep.swap(AWAKE, Ordering::AcqRel) != AWAKE {

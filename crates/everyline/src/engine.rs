@@ -198,6 +198,29 @@ impl Engine {
         self.publish_slowly(frame, record, by)
     }
 
+    /// [`publish`](Self::publish) for callers that hold a lock which is not ours: no wait and no system call. `None`:
+    /// nothing was done, the ring is full or busy.
+    pub fn publish_at_once(&self, level: u8, record: &[u8]) -> Option<Mark> {
+        if record.len() > BUF_BYTES || !self.env.is_pinned() {
+            return None;
+        }
+        let frame = Frame { len: record.len() as u32, level, stamp: 0, crc: crc32c::crc32c(record) };
+        match self.try_ring(&mut *self.ring.try_lock()?, frame, record) {
+            Attempt::Done(mark) => Some(mark),
+            _ => None,
+        }
+    }
+
+    /// True if [`settle`](Self::settle) would do nothing for a record just published.
+    #[inline]
+    pub fn is_settled(&self, level: u8, by: &Options) -> bool {
+        by.commit == Commit::Deferred
+            && level < by.urgent_level
+            && matches!(by.fsync, Fsync::Never | Fsync::OnRotation)
+            && !self.env.is_lost()
+            && self.thread.is_at_work(self)
+    }
+
     /// P1 to P4 into the ring.
     #[inline]
     fn try_ring(&self, ring: &mut Ring, frame: Frame, record: &[u8]) -> Attempt {

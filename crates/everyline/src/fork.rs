@@ -9,7 +9,7 @@
 use std::cell::UnsafeCell;
 use std::mem::MaybeUninit;
 use std::ops::{Deref, DerefMut};
-use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 use rustix::mm::{Advice, MapFlags, ProtFlags};
 use rustix::thread::futex;
@@ -50,6 +50,20 @@ fn new_generation() -> u32 {
         Ok(_) => next,
         Err(theirs) => theirs,
     }
+}
+
+/// This process. The system is asked once in each life of it.
+pub fn process_id() -> u32 {
+    /// `generation << 32 | pid`.
+    static KNOWN: AtomicU64 = AtomicU64::new(0);
+    let known = KNOWN.load(Ordering::Relaxed);
+    let generation = generation();
+    if known >> 32 == u64::from(generation) {
+        return known as u32;
+    }
+    let pid = std::process::id();
+    KNOWN.store(u64::from(generation) << 32 | u64::from(pid), Ordering::Relaxed);
+    pid
 }
 
 fn wiped_page() -> *mut AtomicU32 {
@@ -223,10 +237,13 @@ mod tests {
         let mut guard = cell.lock();
         guard.extend_from_slice(b"the parent's");
         let before = generation();
+        assert_eq!(process_id(), std::process::id());
         // SAFETY: the child only touches the cell and calls _exit.
         let child = unsafe { libc::fork() };
         if child == 0 {
-            let ok = generation() != before && cell.try_lock().is_some_and(|g| g.is_empty());
+            let ok = generation() != before
+                && cell.try_lock().is_some_and(|g| g.is_empty())
+                && process_id() == std::process::id();
             // SAFETY: ends the child without running anything of the test harness.
             unsafe { libc::_exit(i32::from(!ok)) };
         }

@@ -63,8 +63,9 @@ mod tracing;
 #[cfg(not(loom))]
 pub use {
     apart::{Conflict, Glance},
-    appender::{Appender, Builder, Counters},
+    appender::{Appender, Attempt, Builder, Counters, Published},
     error::{Error, ErrorKind, Result},
+    fork::process_id,
     interrupt::on_wait,
     options::{Commit, Compress, Fsync, Full, Options, RING_BYTES_MAX, RING_BYTES_MIN},
     rotation::{Naming, Schedule, When},

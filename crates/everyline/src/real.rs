@@ -161,6 +161,12 @@ impl Real {
         self.lock.is_none() || self.still_locked()
     }
 
+    /// True where the mapping keeps our locks, so that [`holds_its_slot`](Self::holds_its_slot) asks nobody.
+    #[inline]
+    pub fn is_pinned(&self) -> bool {
+        self.lock.is_none()
+    }
+
     #[cold]
     fn still_locked(&self) -> bool {
         let intact = [&self.lock, &self.control.lock].into_iter().flatten().all(Transient::is_intact);

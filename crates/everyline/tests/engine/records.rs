@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use everyline::{ErrorKind, Full};
+use everyline::{Attempt, Commit, ErrorKind, Full};
 
 use crate::support::{Dir, assert_exactly, record};
 
@@ -17,6 +17,50 @@ fn records_of_1_to_5000_bytes_arrive_whole_and_in_order() {
         expected.extend_from_slice(&bytes);
     }
     assert!(std::fs::read(dir.log()).unwrap() == expected, "byte for byte, also without line ends");
+}
+
+#[test]
+fn the_two_halves_of_an_append_make_a_whole_one() {
+    for commit in [Commit::WriteThrough, Commit::Deferred] {
+        let dir = Dir::new();
+        let log = dir.builder().ring_bytes(4 << 10).commit(commit).open().unwrap();
+        let (mut settled, mut refused) = (0, 0);
+        for seq in 0..500 {
+            let bytes = record(1, seq, 61 + seq as usize % 97);
+            match log.try_append_at(0, &bytes) {
+                Attempt::Done => settled += 1,
+                Attempt::Published(published) => log.settle(published).unwrap(),
+                // The ring is full: in deferred mode nobody may have been by yet.
+                Attempt::NotNow => {
+                    refused += 1;
+                    log.append(&bytes).unwrap();
+                }
+            }
+        }
+        // Larger than what goes through a ring.
+        assert!(matches!(log.try_append_at(0, &record(1, 500, 100_000)), Attempt::NotNow));
+        log.append(&record(1, 500, 100_000)).unwrap();
+        log.flush().unwrap();
+        assert_exactly(&dir.all(), [(1, 501)]);
+        let counters = log.counters();
+        assert_eq!((counters.records, counters.failed, counters.dropped), (501, 0, 0));
+        match commit {
+            Commit::WriteThrough => assert_eq!((settled, refused), (0, 0)),
+            _ => assert!(settled > 0, "the background thread was at work at some time"),
+        }
+        log.close().unwrap();
+        // Detached: the next append attaches, which this half does not.
+        assert!(matches!(log.try_append_at(0, b"x\n"), Attempt::NotNow));
+    }
+}
+
+#[test]
+fn an_urgent_record_is_in_the_file_after_its_second_half() {
+    let dir = Dir::new();
+    let log = dir.builder().commit(Commit::Deferred).open().unwrap();
+    let Attempt::Published(published) = log.try_append_at(40, b"urgent\n") else { panic!("not published") };
+    log.settle(published).unwrap();
+    assert_eq!(dir.text(), "urgent\n");
 }
 
 #[test]
