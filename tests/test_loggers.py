@@ -84,6 +84,14 @@ class Ours:
         return everyline.paths()["no_record"] == before + 1
 
 
+@pytest.fixture(autouse=True)
+def no_logger_is_left_without_a_parent() -> Iterator[None]:
+    yield
+    for known in logging.Logger.manager.loggerDict.values():
+        if isinstance(known, logging.Logger) and known.parent is None:
+            known.parent = logging.root
+
+
 @pytest.fixture
 def ours(log: Path, native: None) -> Iterator[Ours]:
     made = Ours(log)
