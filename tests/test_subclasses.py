@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import gzip
+import io
 import logging
 import logging.handlers
 import multiprocessing
@@ -265,3 +266,62 @@ def test_an_emit_that_asks_and_rotates_by_itself_rotates_once_for_all(
     assert sorted(lines) == sorted(text(writer, number) for writer in writers for number in range(100))
     # Rotated twice for one reason, a file would hold next to nothing.
     assert len(sizes) > 5 and min(sizes) > 1000, sizes
+
+
+class Prefixed(io.TextIOWrapper):
+    def write(self, text: str) -> int:
+        return super().write("> " + text)
+
+
+class Named(io.TextIOWrapper):
+    """A class of its own that does nothing to the text."""
+
+
+def test_the_line_ends_of_what_open_returns_are_kept(log: Path) -> None:
+    class Dos(everyline.RotatingFileHandler):
+        newline = "\r\n"
+
+        def _open(self) -> Any:
+            return open(self.baseFilename, self.mode, encoding="utf-16-le", newline=self.newline)
+
+    class Old(Dos):
+        newline = "\r"
+
+    for kind, end in ((Dos, "\r\n"), (Old, "\r")):
+        path = log.with_name(kind.__name__)
+        handler = kind(path, maxBytes=60, backupCount=3)
+        emit(handler, "two\nlines", "and more of them", "and more of them")
+        print("printed", file=handler.stream)
+        handler.close()
+        ends = ["two", "lines", "and more of them", "and more of them", "printed", ""]
+        assert b"".join(p.read_bytes() for p in files(path)) == end.join(ends).encode("utf-16-le")
+
+
+def test_a_stream_class_that_changes_the_text_is_refused_and_one_that_does_not_is_none(log: Path) -> None:
+    class Changing(everyline.FileHandler):
+        kind: Any = Prefixed
+
+        def _open(self) -> Any:
+            return self.kind(open(self.baseFilename, "ab"), encoding="utf-8")  # noqa: SIM115
+
+    class Harmless(Changing):
+        kind = Named
+
+    with pytest.raises(ValueError, match=r"_open: .*Prefixed.* is no plain text file"):
+        Changing(log)
+    handler = Harmless(log)
+    emit(handler, "one")
+    handler.close()
+    assert log.read_text() == "one\n", "and nothing of what it was tried with"
+
+
+@pytest.mark.parametrize("delay", [False, True])
+def test_a_name_that_no_path_can_have(log: Path, delay: bool) -> None:
+    with pytest.raises(ValueError, match="null byte"):
+        everyline.FileHandler(f"{log}\0", delay=delay)
+
+
+def test_a_count_that_is_no_whole_number(log: Path) -> None:
+    for count in (1.5, float("inf")):
+        with pytest.raises(TypeError):
+            everyline.RotatingFileHandler(log, maxBytes=10, backupCount=count)  # type: ignore[arg-type]
