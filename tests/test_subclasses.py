@@ -325,3 +325,24 @@ def test_a_count_that_is_no_whole_number(log: Path) -> None:
     for count in (1.5, float("inf")):
         with pytest.raises(TypeError):
             everyline.RotatingFileHandler(log, maxBytes=10, backupCount=count)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("namer", [None, lambda name: name + ".old"])
+def test_a_rotation_by_hand_needs_no_limit(log: Path, namer: Any) -> None:
+    """As in `handler = RotatingFileHandler(path, backupCount=5); handler.doRollover()`: a file for each run."""
+    found = []
+    for kind, path in (
+        (logging.handlers.RotatingFileHandler, log.with_name("theirs") / "app.log"),
+        (everyline.RotatingFileHandler, log.with_name("ours") / "app.log"),
+    ):
+        path.parent.mkdir()
+        for run in range(4):
+            handler = kind(path, backupCount=2)
+            handler.namer = namer
+            if run:
+                handler.doRollover()
+            emit(handler, f"run {run}", "second line")
+            handler.close()
+        found.append({p.name: p.read_text() for p in path.parent.iterdir()})
+    theirs, ours = found
+    assert ours == theirs and len(ours) == 3
