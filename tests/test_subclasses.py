@@ -346,3 +346,36 @@ def test_a_rotation_by_hand_needs_no_limit(log: Path, namer: Any) -> None:
         found.append({p.name: p.read_text() for p in path.parent.iterdir()})
     theirs, ours = found
     assert ours == theirs and len(ours) == 3
+
+
+def by_size_and_day(base: Any) -> Any:
+    """As copied from Python 3.12 and older, which moves to the end before it asks for the position."""
+
+    class SizeAndDay(base):  # type: ignore[misc]
+        def shouldRollover(self, record: logging.LogRecord) -> int:
+            if self.stream is None:
+                self.stream = self._open()
+            if self.maxBytes > 0:
+                line = f"{self.format(record)}\n"
+                self.stream.seek(0, os.SEEK_END)
+                if self.stream.tell() + len(line) >= self.maxBytes:
+                    return 1
+            return 0
+
+    return SizeAndDay
+
+
+def test_an_override_that_moves_to_the_end_of_the_file(log: Path) -> None:
+    found = []
+    for base in (logging.handlers.RotatingFileHandler, everyline.RotatingFileHandler):
+        failures: list[logging.LogRecord] = []
+        path = log.with_name(base.__module__) / "app.log"
+        path.parent.mkdir()
+        handler = by_size_and_day(base)(path, maxBytes=20, backupCount=3)
+        handler.handleError = failures.append
+        emit(handler, "number 1", "number 2", "number 3", "number 4")
+        assert handler.stream.seek(0, 2) == path.stat().st_size
+        handler.close()
+        assert not failures
+        found.append(contents(path))
+    assert found[0] == found[1] and len(found[1]) == 2

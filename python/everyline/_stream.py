@@ -250,7 +250,13 @@ class LogStream:
             f"{self.name}: a log that is shared is written, not read, moved in or cut"
         )
 
-    read = readline = readlines = seek = truncate = detach = reconfigure = _unsupported
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """To the end, where every write goes anyway, as overrides of `shouldRollover` do before they `tell`."""
+        if offset != 0 or whence != os.SEEK_END:
+            self._unsupported()
+        return self.tell()
+
+    read = readline = readlines = truncate = detach = reconfigure = _unsupported
     __iter__ = __next__ = _unsupported
 
     def __enter__(self) -> LogStream:
@@ -291,8 +297,21 @@ class _Bytes:
     def fileno(self) -> int:
         return self._stream.fileno()
 
+    @property
+    def closed(self) -> bool:
+        return self._stream.closed
+
+    def close(self) -> None:
+        self._stream.close()
+
     def writable(self) -> bool:
         return True
+
+    def readable(self) -> bool:
+        return False
+
+    def seekable(self) -> bool:
+        return False
 
 
 def _identity_of(found: os.stat_result) -> tuple[int, int]:
