@@ -329,7 +329,7 @@ def test_a_count_that_is_no_whole_number(log: Path) -> None:
 
 @pytest.mark.parametrize("namer", [None, lambda name: name + ".old"])
 def test_a_rotation_by_hand_needs_no_limit(log: Path, namer: Any) -> None:
-    """As in `handler = RotatingFileHandler(path, backupCount=5); handler.doRollover()`: a file for each run."""
+    """As in `RotatingFileHandler(path, backupCount=5).doRollover()`: a file for each run."""
     found = []
     for kind, path in (
         (logging.handlers.RotatingFileHandler, log.with_name("theirs") / "app.log"),
@@ -379,3 +379,22 @@ def test_an_override_that_moves_to_the_end_of_the_file(log: Path) -> None:
         assert not failures
         found.append(contents(path))
     assert found[0] == found[1] and len(found[1]) == 2
+
+
+def test_a_last_line_that_dorollover_writes_stands_in_the_file_that_ends(log: Path) -> None:
+    class Framed(everyline.RotatingFileHandler):
+        def doRollover(self) -> None:
+            assert self.stream is not None
+            self.stream.write("EN")
+            self.stream.write("D\n")
+            super().doRollover()
+            self.stream.write("START\n")
+
+    handler = Framed(log, maxBytes=20, backupCount=4)
+    emit(handler, "one one", "two two", "three", "four four")
+    handler.close()
+    assert contents(log) == {
+        "app.log.2": "one one\ntwo two\nEND\n",
+        "app.log.1": "START\nthree\nEND\n",
+        "app.log": "START\nfour four\n",
+    }
