@@ -398,3 +398,16 @@ def test_a_last_line_that_dorollover_writes_stands_in_the_file_that_ends(log: Pa
         "app.log.1": "START\nthree\nEND\n",
         "app.log": "START\nfour four\n",
     }
+
+
+def test_a_dorollover_that_empties_the_file_itself(log: Path) -> None:
+    class Emptying(everyline.RotatingFileHandler):
+        def doRollover(self) -> None:
+            assert self.stream is not None
+            self.stream.close()
+            self.stream = open(self.baseFilename, "w")  # noqa: SIM115
+
+    handler = Emptying(log, maxBytes=10, backupCount=1)
+    emit(handler, "one one", "two two", "three")
+    handler.close()
+    assert contents(log) == {"app.log": "three\n"}

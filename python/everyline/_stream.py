@@ -143,7 +143,7 @@ class LogStream:
             self.appender.append(whole[:end])
 
     def _write_in_step(self, data: bytes) -> bool:
-        """Under the lease nobody else writes, and what is written before a rename belongs into the old file."""
+        """Under the lease nobody else writes, and what is written before a rename is the old file's."""
         try:
             descriptor = self.fileno()
             while data:
