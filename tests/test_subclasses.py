@@ -411,3 +411,21 @@ def test_a_dorollover_that_empties_the_file_itself(log: Path) -> None:
     emit(handler, "one one", "two two", "three")
     handler.close()
     assert contents(log) == {"app.log": "three\n"}
+
+
+def test_a_time_of_rotation_that_was_set_outlives_a_change_of_settings(log: Path) -> None:
+    handler = everyline.TimedRotatingFileHandler(log, when="midnight", utc=True)
+    emit(handler, "one")
+    handler.namer = lambda name: name + ".old"
+    handler.rolloverAt = 10 * 86_400
+    emit(handler, "two")
+    handler.rolloverAt = 11 * 86_400
+    handler.backupCount = 5
+    emit(handler, "three")
+    handler.close()
+    assert sorted(path.name for path in log.parent.iterdir()) == [
+        "app.log",
+        "app.log.1970-01-10.old",
+        "app.log.1970-01-11.old",
+    ]
+    assert log.read_text() == "three\n"
