@@ -366,7 +366,10 @@ def test_the_stream_may_be_a_childs_standard_output_and_anything_that_writes_tex
     handler = everyline.RotatingFileHandler(log, maxBytes=10_000, backupCount=3)
     handler.setFormatter(FORMAT)
     stream: Any = handler.stream
-    assert isinstance(stream, io.TextIOBase) and stream.buffer.write(b"bytes\n") == 6
+    assert isinstance(stream, io.TextIOBase) and stream.buffer.write(b"byt") == 3
+    with io.TextIOWrapper(stream.buffer, encoding="ascii") as wrapper:
+        wrapper.write("es\n")
+    assert stream.closed
     subprocess.run([sys.executable, "-c", "print('from a child')"], stdout=stream, check=True)
     with contextlib.redirect_stdout(stream):
         print("pr", "int", sep="", end="")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import gzip
+import io
 import logging
 import logging.handlers
 import multiprocessing
@@ -265,3 +266,166 @@ def test_an_emit_that_asks_and_rotates_by_itself_rotates_once_for_all(
     assert sorted(lines) == sorted(text(writer, number) for writer in writers for number in range(100))
     # Rotated twice for one reason, a file would hold next to nothing.
     assert len(sizes) > 5 and min(sizes) > 1000, sizes
+
+
+class Prefixed(io.TextIOWrapper):
+    def write(self, text: str) -> int:
+        return super().write("> " + text)
+
+
+class Named(io.TextIOWrapper):
+    """A class of its own that does nothing to the text."""
+
+
+def test_the_line_ends_of_what_open_returns_are_kept(log: Path) -> None:
+    class Dos(everyline.RotatingFileHandler):
+        newline = "\r\n"
+
+        def _open(self) -> Any:
+            return open(self.baseFilename, self.mode, encoding="utf-16-le", newline=self.newline)
+
+    class Old(Dos):
+        newline = "\r"
+
+    for kind, end in ((Dos, "\r\n"), (Old, "\r")):
+        path = log.with_name(kind.__name__)
+        handler = kind(path, maxBytes=60, backupCount=3)
+        emit(handler, "two\nlines", "and more of them", "and more of them")
+        print("printed", file=handler.stream)
+        handler.close()
+        ends = ["two", "lines", "and more of them", "and more of them", "printed", ""]
+        assert b"".join(p.read_bytes() for p in files(path)) == end.join(ends).encode("utf-16-le")
+
+
+def test_a_stream_class_that_changes_the_text_is_refused_and_one_that_does_not_is_none(log: Path) -> None:
+    class Changing(everyline.FileHandler):
+        kind: Any = Prefixed
+
+        def _open(self) -> Any:
+            return self.kind(open(self.baseFilename, "ab"), encoding="utf-8")  # noqa: SIM115
+
+    class Harmless(Changing):
+        kind = Named
+
+    with pytest.raises(ValueError, match=r"_open: .*Prefixed.* is no plain text file"):
+        Changing(log)
+    handler = Harmless(log)
+    emit(handler, "one")
+    handler.close()
+    assert log.read_text() == "one\n", "and nothing of what it was tried with"
+
+
+@pytest.mark.parametrize("delay", [False, True])
+def test_a_name_that_no_path_can_have(log: Path, delay: bool) -> None:
+    with pytest.raises(ValueError, match="null byte"):
+        everyline.FileHandler(f"{log}\0", delay=delay)
+
+
+def test_a_count_that_is_no_whole_number(log: Path) -> None:
+    for count in (1.5, float("inf")):
+        with pytest.raises(TypeError):
+            everyline.RotatingFileHandler(log, maxBytes=10, backupCount=count)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("namer", [None, lambda name: name + ".old"])
+def test_a_rotation_by_hand_needs_no_limit(log: Path, namer: Any) -> None:
+    """As in `RotatingFileHandler(path, backupCount=5).doRollover()`: a file for each run."""
+    found = []
+    for kind, path in (
+        (logging.handlers.RotatingFileHandler, log.with_name("theirs") / "app.log"),
+        (everyline.RotatingFileHandler, log.with_name("ours") / "app.log"),
+    ):
+        path.parent.mkdir()
+        for run in range(4):
+            handler = kind(path, backupCount=2)
+            handler.namer = namer
+            if run:
+                handler.doRollover()
+            emit(handler, f"run {run}", "second line")
+            handler.close()
+        found.append({p.name: p.read_text() for p in path.parent.iterdir()})
+    theirs, ours = found
+    assert ours == theirs and len(ours) == 3
+
+
+def by_size_and_day(base: Any) -> Any:
+    """As copied from Python 3.12 and older, which moves to the end before it asks for the position."""
+
+    class SizeAndDay(base):  # type: ignore[misc]
+        def shouldRollover(self, record: logging.LogRecord) -> int:
+            if self.stream is None:
+                self.stream = self._open()
+            if self.maxBytes > 0:
+                line = f"{self.format(record)}\n"
+                self.stream.seek(0, os.SEEK_END)
+                if self.stream.tell() + len(line) >= self.maxBytes:
+                    return 1
+            return 0
+
+    return SizeAndDay
+
+
+def test_an_override_that_moves_to_the_end_of_the_file(log: Path) -> None:
+    found = []
+    for base in (logging.handlers.RotatingFileHandler, everyline.RotatingFileHandler):
+        failures: list[logging.LogRecord] = []
+        path = log.with_name(base.__module__) / "app.log"
+        path.parent.mkdir()
+        handler = by_size_and_day(base)(path, maxBytes=20, backupCount=3)
+        handler.handleError = failures.append
+        emit(handler, "number 1", "number 2", "number 3", "number 4")
+        assert handler.stream.seek(0, 2) == path.stat().st_size
+        handler.close()
+        assert not failures
+        found.append(contents(path))
+    assert found[0] == found[1] and len(found[1]) == 2
+
+
+def test_a_last_line_that_dorollover_writes_stands_in_the_file_that_ends(log: Path) -> None:
+    class Framed(everyline.RotatingFileHandler):
+        def doRollover(self) -> None:
+            assert self.stream is not None
+            self.stream.write("EN")
+            self.stream.write("D\n")
+            super().doRollover()
+            self.stream.write("START\n")
+
+    handler = Framed(log, maxBytes=20, backupCount=4)
+    emit(handler, "one one", "two two", "three", "four four")
+    handler.close()
+    assert contents(log) == {
+        "app.log.2": "one one\ntwo two\nEND\n",
+        "app.log.1": "START\nthree\nEND\n",
+        "app.log": "START\nfour four\n",
+    }
+
+
+def test_a_dorollover_that_empties_the_file_itself(log: Path) -> None:
+    class Emptying(everyline.RotatingFileHandler):
+        def doRollover(self) -> None:
+            assert self.stream is not None
+            self.stream.close()
+            self.stream = open(self.baseFilename, "w")  # noqa: SIM115
+
+    handler = Emptying(log, maxBytes=10, backupCount=1)
+    emit(handler, "one one", "two two", "three")
+    handler.close()
+    assert contents(log) == {"app.log": "three\n"}
+
+
+def test_a_time_of_rotation_that_was_set_outlives_a_change_of_settings(log: Path) -> None:
+    handler = everyline.TimedRotatingFileHandler(log, when="midnight", utc=True)
+    emit(handler, "one")
+    handler.namer = lambda name: name + ".old"
+    handler.rolloverAt = 10 * 86_400
+    emit(handler, "two")
+    handler.rolloverAt = 11 * 86_400
+    handler.backupCount = 5
+    emit(handler, "three")
+    handler.close()
+    assert sorted(path.name for path in log.parent.iterdir()) == [
+        "app.log",
+        "app.log.1970-01-10.old",
+        "app.log.1970-01-11.old",
+    ]
+    assert log.read_text() == "three\n"

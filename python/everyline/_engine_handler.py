@@ -81,7 +81,10 @@ class EngineHandler(Stepping):
         # after `close`, nor one in a process that the handler came to by fork or pickle.
         self._starting_pid = os.getpid() if mode[0] in "wx" else 0
         # Always delayed, so that Python never opens the file.
-        PythonsFileHandler.__init__(self, os.fsdecode(filename), mode, encoding, delay=True, errors=errors)
+        path = os.fsdecode(filename)
+        if "\0" in path:
+            raise ValueError(f"filename: {path!r} has a null byte in it, which no path can have")
+        PythonsFileHandler.__init__(self, path, mode, encoding, delay=True, errors=errors)
         self.mode = mode
         self.encoding = encoding
         self.errors = errors

@@ -102,6 +102,9 @@ class Rotating(EngineHandler):
             self._in_step(self._roll)
         elif self._rotation():
             stream.appender.rotate()
+        elif self.backupCount > 0 and stream.appender.glance() is not None:
+            # By hand only: there is no limit that the engine would know of.
+            self._in_step(self._roll)
         else:
             # As Python's, which then only opens the file again.
             stream.appender.reopen()

@@ -132,18 +132,20 @@ class Stepping(PythonsFileHandler):
 
     def _take_over(self, opened: Any) -> None:
         """A file that `_open` has opened on the log: the engine writes it from now on, with its encoding."""
+        said = f"{type(opened).__qualname__} {opened!r}"
         codec = codec_of_file(opened)
-        opened.close()
         if codec is None:
             if self._stream is not None:
                 # Not called for each record.
                 self._saw_open(self._stream)
             raise ValueError(
-                f"_open: {opened!r} is no plain text file, and what it does to the text would not reach "
+                f"_open: {said} is no plain text file, and what it does to the text would not reach "
                 f"{self.baseFilename}, which all processes write through the engine; return what `open` "
                 "returns for it. To compress archives, use `rotator` or everyline.Handler(compress='gzip')"
             )
         self._codec = self._opened_codec = codec
+        if self._stream is not None:
+            self._stream.use(codec)
 
     def _saw_open(self, stream: LogStream) -> None:
         seen = stream.appender.glance()

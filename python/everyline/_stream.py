@@ -10,9 +10,12 @@ live when `fileno` was called, and others' records stay whole.
 from __future__ import annotations
 
 import codecs
+import errno
+import fcntl
 import io
 import locale
 import os
+import tempfile
 import threading
 import time
 from collections.abc import Iterable
@@ -25,12 +28,17 @@ from everyline._step import is_in_step
 _BETWEEN_NAMES_S = 0.5
 
 
+# Two writes, to see what is put before each.
+_TRIAL = "one\ntwo\n"
+
+
 class Codec:
     """Encodes whole records, each on its own."""
 
-    def __init__(self, encoding: str, errors: str | None) -> None:
-        """Raises LookupError for a name that is not known."""
+    def __init__(self, encoding: str, errors: str | None, newline: str = "\n") -> None:
+        """Raises LookupError for a name that is not known. `newline`: what a line break becomes."""
         self.wanted = (encoding, errors)
+        self.newline = newline
         self.encoding = _locale_encoding() if encoding == "locale" else encoding
         self.errors = errors or "strict"
         codecs.lookup_error(self.errors)
@@ -38,6 +46,8 @@ class Codec:
         self._mark_bytes = len("".encode(self.encoding))
 
     def encode(self, text: str) -> bytes:
+        if self.newline != "\n":
+            text = text.replace("\n", self.newline)
         return text.encode(self.encoding, self.errors)[self._mark_bytes :]
 
 
@@ -49,16 +59,42 @@ def _locale_encoding() -> str:
 
 
 def codec_of_file(opened: Any) -> Codec | None:
-    """How a file that is open on the log encodes text. None: it is no plain text file."""
-    raw = getattr(opened, "buffer", None) if isinstance(opened, io.TextIOWrapper) else None
-    if isinstance(opened, (codecs.StreamReaderWriter, codecs.StreamWriter)):
-        # `codecs.open`
-        raw = opened.stream
-    plain = isinstance(raw, io.FileIO) or isinstance(getattr(raw, "raw", None), io.FileIO)
-    encoding = getattr(opened, "encoding", None)
-    if not plain or not isinstance(encoding, str):
-        return None
-    return Codec(encoding, opened.errors)
+    """How a file that is open on the log makes text bytes. None: it is no plain text file. Closes it.
+
+    A text file does not tell its line ends, nor a class of somebody's what it does. So it is tried.
+    """
+    try:
+        raw = getattr(opened, "buffer", None) if isinstance(opened, io.TextIOWrapper) else None
+        if isinstance(opened, (codecs.StreamReaderWriter, codecs.StreamWriter)):
+            # `codecs.open`
+            raw = opened.stream
+        plain = isinstance(raw, io.FileIO) or isinstance(getattr(raw, "raw", None), io.FileIO)
+        encoding = getattr(opened, "encoding", None)
+        if not plain or not isinstance(encoding, str):
+            return None
+        tried = _tried(opened)
+    finally:
+        opened.close()
+    for newline in ("\n", "\r\n", "\r"):
+        codec = Codec(encoding, opened.errors, newline)
+        mark = "".encode(codec.encoding)
+        if tried in (codec.encode(_TRIAL), mark + codec.encode(_TRIAL)):
+            return codec
+    return None
+
+
+def _tried(opened: Any) -> bytes:
+    """What a file makes of a text. Its descriptor is led elsewhere before, so the log does not get it."""
+    opened.flush()
+    with tempfile.TemporaryFile(buffering=0) as elsewhere:
+        # The file may have a position of its own.
+        fcntl.fcntl(elsewhere, fcntl.F_SETFL, fcntl.fcntl(elsewhere, fcntl.F_GETFL) | os.O_APPEND)
+        os.dup2(elsewhere.fileno(), opened.fileno(), inheritable=False)
+        for line in _TRIAL.splitlines(keepends=True):
+            opened.write(line)
+        opened.flush()
+        elsewhere.seek(0)
+        return elsewhere.read()
 
 
 class LogStream:
@@ -82,12 +118,20 @@ class LogStream:
         # The beginning of a line, and the process that has written it.
         self._begun = (b"", 0)
 
+    def use(self, codec: Codec) -> None:
+        """From now on text is made bytes by this one."""
+        self._codec = codec
+        self.encoding = codec.encoding
+        self.errors = codec.errors
+
     def write(self, text: str) -> int:
         """Takes text; what follows the last line break is kept until the line is whole, or until `flush`."""
         self._write(self._codec.encode(text))
         return len(text)
 
     def _write(self, data: bytes) -> None:
+        if is_in_step(self.name) and self._write_in_step(data):
+            return
         pid = os.getpid()
         with self._lock:
             begun, by = self._begun
@@ -97,6 +141,21 @@ class LogStream:
             self._begun = (whole[end:], pid)
         if end:
             self.appender.append(whole[:end])
+
+    def _write_in_step(self, data: bytes) -> bool:
+        """Under the lease nobody else writes, and what is written before a rename is the old file's."""
+        try:
+            descriptor = self.fileno()
+            while data:
+                data = data[os.write(descriptor, data) :]
+        except PermissionError:
+            # Not this process's to open: the engine's, when the step is over.
+            return False
+        except OSError as error:
+            if error.errno != errno.EBADF:
+                raise
+            return False
+        return True
 
     def _end_line(self) -> None:
         with self._lock:
@@ -209,7 +268,13 @@ class LogStream:
             f"{self.name}: a log that is shared is written, not read, moved in or cut"
         )
 
-    read = readline = readlines = seek = truncate = detach = reconfigure = _unsupported
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """To the end, where every write goes anyway: overrides of `shouldRollover` do that before `tell`."""
+        if offset != 0 or whence != os.SEEK_END:
+            self._unsupported()
+        return self.tell()
+
+    read = readline = readlines = truncate = detach = reconfigure = _unsupported
     __iter__ = __next__ = _unsupported
 
     def __enter__(self) -> LogStream:
@@ -250,8 +315,21 @@ class _Bytes:
     def fileno(self) -> int:
         return self._stream.fileno()
 
+    @property
+    def closed(self) -> bool:
+        return self._stream.closed
+
+    def close(self) -> None:
+        self._stream.close()
+
     def writable(self) -> bool:
         return True
+
+    def readable(self) -> bool:
+        return False
+
+    def seekable(self) -> bool:
+        return False
 
 
 def _identity_of(found: os.stat_result) -> tuple[int, int]:

@@ -163,6 +163,9 @@ class _Concurrent(Rotating):
 
     def _line(self, text: str) -> str:
         text += self.terminator
+        if self._its_codec().newline != "\n":
+            # A file that code of the application's has opened, which does it.
+            return text
         return text.replace("\n", self.newline) if self.newline in ("\r", "\r\n") else text
 
     def _encode(self, record: logging.LogRecord) -> bytes:

@@ -9,6 +9,7 @@ import datetime
 import logging
 import logging.handlers
 import math
+import operator
 import os
 import re
 from typing import Any
@@ -200,9 +201,11 @@ class RotatingFileHandler(
             return {}
         # Python's limit is the size a file never reaches, the engine's one that it may.
         limit = max(1, math.ceil(self.maxBytes) - 1)
+        # A fraction, or an endless count, is the TypeError that Python's has at its first rotation.
+        count = operator.index(self.backupCount)
         if self._names:
             return {"max_bytes": limit, "naming": "staged", "keep": None}
-        return {"max_bytes": limit, "naming": "numbered", "keep": min(self.backupCount, 99_999)}
+        return {"max_bytes": limit, "naming": "numbered", "keep": min(count, 99_999)}
 
     def shouldRollover(self, record: logging.LogRecord) -> bool:
         """Whether this record would make the file reach `maxBytes`, in bytes."""

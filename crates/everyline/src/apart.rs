@@ -148,7 +148,12 @@ impl Appender {
     /// # Errors
     /// `NotRotatable` where there is no journal.
     pub fn set_rollover_at(&self, unix_s: u64) -> Result<()> {
-        self.engine_for("set the time of rotation of")?.env.control().file.rollover_at.store(unix_s, Ordering::Relaxed);
+        let engine = self.engine_for("set the time of rotation of")?;
+        let control = engine.env.control();
+        control.file.rollover_at.store(unix_s, Ordering::Relaxed);
+        // Else the next batch reckons anew, if settings were replaced since the last one.
+        let version = control.wishes.settings_version.load(Ordering::Acquire);
+        control.file.rollover_for.store(version.wrapping_add(1), Ordering::Relaxed);
         Ok(())
     }
 
