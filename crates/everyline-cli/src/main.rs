@@ -10,6 +10,7 @@ mod args;
 mod lines;
 mod pipe;
 mod report;
+mod serve;
 mod settings;
 mod signals;
 mod status;
@@ -71,6 +72,7 @@ fn run() -> Result<ExitCode> {
     signals::ignore_on_write()?;
     let exit = match &args.command {
         Command::Pipe(typed) => pipe::run(settings::from_args(typed)?),
+        Command::Serve { check, config } => serve::run(config, *check),
         Command::Status { json, file } => status::run(file, *json),
         Command::Recover { file } => upkeep::recover(file),
         Command::Reopen { file } => upkeep::reopen(file),
