@@ -321,7 +321,7 @@ impl<'a> Machine<'a, '_> {
 }
 
 fn pairs(ids: &[Id]) -> Result<Vec<(Id, Id)>, Reason> {
-    if ids.len() % 2 != 0 {
+    if !ids.len().is_multiple_of(2) {
         return Err(Reason::Malformed);
     }
     Ok(ids.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect())
