@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import datetime
+import errno
 import inspect
 import io
 import logging
@@ -348,6 +349,12 @@ def test_the_reports_about_a_log(log: Path) -> None:
     with pytest.raises(everyline.Error) as caught:
         everyline.status(log)
     assert caught.value.kind == "not-attached"
+    # `logging.shutdown`, and whoever guards against a full disk, looks for these.
+    assert isinstance(caught.value, OSError)
+    assert (caught.value.errno, caught.value.filename) == (
+        errno.ENOTCONN,
+        str(log.with_name(".app.log.everyline")),
+    )
 
     handler = everyline.RotatingFileHandler(log, maxBytes=10, backupCount=3)
     for _ in range(3):

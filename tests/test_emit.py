@@ -311,8 +311,6 @@ def test_gunicorn_reopens_and_marks_the_stream(log: Path) -> None:
     flags = fcntl.fcntl(descriptor, fcntl.F_GETFD)
     fcntl.fcntl(descriptor, fcntl.F_SETFD, flags | fcntl.FD_CLOEXEC)
     assert os.path.samestat(os.fstat(descriptor), os.stat(log))
-    with pytest.raises(OSError):
-        os.write(descriptor, b"past the engine")
     # gunicorn.glogging.Logger.reopen_files, after logrotate
     log.rename(log.with_name("app.log.old"))
     handler.acquire()
@@ -358,6 +356,51 @@ def test_the_stream_is_a_text_stream(log: Path) -> None:
     assert stream.closed and handler.stream is None
     handler.close()
     assert log.read_bytes() == b"\xe4 b\nc\nprinted\n"
+
+
+def test_the_stream_may_be_a_childs_standard_output_and_anything_that_writes_text(log: Path) -> None:
+    import contextlib
+    import faulthandler
+    import subprocess
+
+    handler = everyline.RotatingFileHandler(log, maxBytes=10_000, backupCount=3)
+    handler.setFormatter(FORMAT)
+    stream: Any = handler.stream
+    assert isinstance(stream, io.TextIOBase) and stream.buffer.write(b"bytes\n") == 6
+    subprocess.run([sys.executable, "-c", "print('from a child')"], stdout=stream, check=True)
+    with contextlib.redirect_stdout(stream):
+        print("pr", "int", sep="", end="")
+        print("ed")
+    other = logging.StreamHandler(stream)
+    other.setFormatter(FORMAT)
+    other.emit(record("of another handler"))
+    faulthandler.dump_traceback(stream)
+    os.write(stream.fileno(), b"to the descriptor\n")
+    handler.emit(record("of this one"))
+    # After a rotation it is the new file's.
+    before = stream.fileno()
+    handler.doRollover()
+    assert stream.fileno() == before and os.path.samestat(os.fstat(before), os.stat(log))
+    subprocess.run([sys.executable, "-c", "print('from a second')"], stdout=stream, check=True)
+    with pytest.raises(io.UnsupportedOperation):
+        stream.read()
+    handler.close()
+    lines = log.with_name("app.log.1").read_text().splitlines()
+    assert lines[:4] == ["bytes", "from a child", "printed", "of another handler"]
+    assert lines[-2:] == ["to the descriptor", "of this one"] and "most recent call first" in lines[4]
+    assert log.read_text() == "from a second\n"
+
+
+def test_a_line_written_in_parts_is_one_record(log: Path) -> None:
+    first, second = everyline.FileHandler(log), everyline.FileHandler(log)
+    assert first.stream is not None and second.stream is not None
+    first.stream.write("a line ")
+    second.stream.write("another\n")
+    first.stream.write("in parts\nand half")
+    second.stream.write("a third\n")
+    first.close()
+    second.close()
+    assert log.read_text() == "another\na line in parts\na third\nand half"
 
 
 def test_the_streams_descriptor_is_not_closed_when_it_is_somebody_elses(log: Path) -> None:

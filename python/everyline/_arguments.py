@@ -39,3 +39,7 @@ def engine_options(
         # A handler may go to a process with another working directory.
         "journal_dir": None if journal_dir is None else os.path.abspath(os.fsdecode(journal_dir)),
     }
+
+
+# For a subclass that leaves our constructor out.
+DEFAULTS = engine_options("write-through", "never", "drop", 1.0, None, None, None)

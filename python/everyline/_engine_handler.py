@@ -16,11 +16,12 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from everyline import _warn
+from everyline._arguments import DEFAULTS
 from everyline._bends import OPENS, WATCHED, is_any_bent
 from everyline._in_place_of import emit_of_pythons, of_pythons
 from everyline._native import Options
 from everyline._step import Step, here, is_in_step, is_treating
-from everyline._stream import Codec, LogStream
+from everyline._stream import Codec, LogStream, codec_of_file
 from everyline._types import Counters, Status
 
 _T = TypeVar("_T")
@@ -58,8 +59,9 @@ class EngineHandler(PythonsFileHandler):
     # The constructor is done.
     _ready = False
     _ended = False
-    # Asked by every log call: False, and the engine does it all.
-    _bent = False
+    # Asked by every log call: False, and the engine does it all. True until the constructor is done: a
+    # subclass may leave ours out, and call that of a base of Python's.
+    _bent = True
     # `_open` is replaced; Python decides about rotation; Python names or treats archives.
     _opens = False
     _decides = False
@@ -70,6 +72,12 @@ class EngineHandler(PythonsFileHandler):
     _pause_until = 0.0
     # Attributes that are settings of the engine, or that say whose code runs.
     _watched: frozenset[str] = WATCHED
+    _codec: Codec | None = None
+    # What the file that `_open` returned does with text.
+    _opened_codec: Codec | None = None
+    _engine: dict[str, Any] = DEFAULTS
+    _starting_pid = 0
+    _reported_at = float("-inf")
 
     def __init__(
         self,
@@ -80,6 +88,8 @@ class EngineHandler(PythonsFileHandler):
         errors: str | None,
         engine: dict[str, Any],
     ) -> None:
+        if not isinstance(mode, str):
+            raise TypeError(f"mode: {mode!r} is not text; expected 'a', 'w' or 'x'")
         if mode.rstrip("t+") not in ("a", "w", "x"):
             raise ValueError(
                 f"mode: {mode!r} cannot be used for a log that is shared; expected 'a', 'w' or 'x'"
@@ -90,7 +100,6 @@ class EngineHandler(PythonsFileHandler):
         # Only the first start of this handler, in this process, may empty or claim the file: not a start
         # after `close`, nor one in a process that the handler came to by fork or pickle.
         self._starting_pid = os.getpid() if mode[0] in "wx" else 0
-        self._reported_at = -_REPORT_EVERY_S
         # Always delayed, so that Python never opens the file.
         PythonsFileHandler.__init__(self, os.fsdecode(filename), mode, encoding, delay=True, errors=errors)
         self.mode = mode
@@ -103,14 +112,13 @@ class EngineHandler(PythonsFileHandler):
         return {}
 
     def _options(self, truncate: bool = False) -> Options:
-        rotation = {} if self._decides else self._rotation()
+        # Before the constructor is done there may be nothing yet to tell it from.
+        rotation = {} if self._decides or not self._ready else self._rotation()
         return Options(**rotation, **self._engine, truncate=truncate)
 
     def _start(self) -> None:
         """The end of every constructor."""
-        self._codec = self._make_codec()
-        self._look()
-        self._ready = True
+        self._get_ready()
         # A bad option is an error of whoever makes the handler, not of the first record.
         self._options()
         if self.delay:
@@ -120,6 +128,17 @@ class EngineHandler(PythonsFileHandler):
         except BaseException:
             self._set_stream(None)
             raise
+
+    def _get_ready(self) -> None:
+        self._codec = self._make_codec()
+        self._look()
+        self._ready = True
+
+    def _get_ready_late(self) -> None:
+        """At the first record of a handler whose class has left our constructor out."""
+        self._get_ready()
+        if self._stream is not None:
+            self._set_stream(None)
 
     def _look(self) -> None:
         """Finds anew whose code runs."""
@@ -145,9 +164,12 @@ class EngineHandler(PythonsFileHandler):
 
     def _make_codec(self, otherwise: str | None = None) -> Codec:
         """For `encoding` and `errors` as they are now. `otherwise`: `errors` where there are none."""
+        if self._opened_codec is not None:
+            return self._opened_codec
         wanted = (self.encoding or "locale", self.errors or otherwise)
+        known = self._codec
         # Not made again without need: at the end of the interpreter nothing can be imported any more.
-        return self._codec if self._codec.wanted == wanted else Codec(*wanted)
+        return known if known is not None and known.wanted == wanted else Codec(*wanted)
 
     def _new_stream(self) -> LogStream:
         self._codec = self._make_codec()
@@ -182,7 +204,7 @@ class EngineHandler(PythonsFileHandler):
         try:
             opened = self._open()
             if opened is not None:
-                opened.close()
+                self._take_over(opened)
             return True
         except Exception:
             # It is called once more when the engine has made the file, and then the error is told.
@@ -190,6 +212,21 @@ class EngineHandler(PythonsFileHandler):
         finally:
             here.steps.remove(step)
             self._step = None
+
+    def _take_over(self, opened: Any) -> None:
+        """A file that `_open` has opened on the log: the engine writes it from now on, with its encoding."""
+        codec = codec_of_file(opened)
+        opened.close()
+        if codec is None:
+            if self._stream is not None:
+                # Not called for each record.
+                self._saw_open(self._stream)
+            raise ValueError(
+                f"_open: {opened!r} is no plain text file, and what it does to the text would not reach "
+                f"{self.baseFilename}, which all processes write through the engine; return what `open` "
+                "returns for it. To compress archives, use `rotator` or everyline.Handler(compress='gzip')"
+            )
+        self._codec = self._opened_codec = codec
 
     def _attached(self, stream: LogStream) -> None:
         if self._is_opened:
@@ -221,8 +258,9 @@ class EngineHandler(PythonsFileHandler):
         step = self._step
         if step is not None and step.is_here():
             step.stream = value
-        else:
+        elif "lock" in self.__dict__:
             self._set_stream(value)
+        # Else a class that sets it before it calls the constructor, as Python's then sets it again.
 
     def _set_stream(self, value: Any) -> None:
         self.acquire()
@@ -272,6 +310,19 @@ class EngineHandler(PythonsFileHandler):
             self._look()
             raise
 
+    @classmethod
+    def _noticed_on_the_class(cls, name: str) -> bool:
+        """Something was put into the class. Whether its handlers have to look anew."""
+        return name in cls._watched
+
+    def _class_changed(self, name: str) -> None:
+        if self._ready:
+            self.acquire()
+            try:
+                self._changed(name)
+            finally:
+                self.release()
+
     def __delattr__(self, name: str) -> None:
         object.__delattr__(self, name)
         if name in self._watched and self._ready:
@@ -285,10 +336,17 @@ class EngineHandler(PythonsFileHandler):
                 self._codec = self._make_codec()
             return
         self._look()
-        options = self._options()
-        if self._stream is not None and options != self.__dict__.get("_in_force"):
-            old, self._stream = self._stream, self._new_stream()
-            old.close()
+        stream = self._stream
+        if stream is None:
+            self._options()
+        else:
+            self._renew(stream)
+
+    def _renew(self, stream: LogStream) -> None:
+        """Attaches with the settings as they are now, if that is not how it is attached."""
+        if self._options() != self.__dict__.get("_in_force"):
+            self._stream = self._new_stream()
+            stream.close()
 
     # Steps of Python's under the lease
 
@@ -336,7 +394,7 @@ class EngineHandler(PythonsFileHandler):
         if opened is None or opened is stream:
             return
         if self._is_the_log(opened):
-            opened.close()
+            self._take_over(opened)
         elif not getattr(opened, "closed", False):
             self.__dict__["_left_behind"] = opened
 
@@ -392,16 +450,22 @@ class EngineHandler(PythonsFileHandler):
 
     def _emit_bent(self, record: logging.LogRecord) -> None:
         """The same with code of the application's before and after. A failure in it costs no record."""
+        if not self._ready:
+            self._get_ready_late()
+            if not self._bent:
+                EngineHandler.emit(self, record)
+                return
         if self._foreign is not None:
             logging.StreamHandler.emit(self, record)
             return
         level = record.levelno or 0
-        data = self._encode(record)
         is_start = self._stream is None
         if is_start:
             if self._is_over():
                 return
+            # Before the record is made bytes: the file that `_open` opens may say how.
             self._guarded(record, self._attach)
+        data = self._encode(record)
         # Code of the application's may log: such a record is only written.
         is_inner = is_in_step(self.baseFilename) or is_treating(self.baseFilename)
         if not is_inner:
@@ -438,7 +502,13 @@ class EngineHandler(PythonsFileHandler):
             self.handleError(record)
 
     def _encode(self, record: logging.LogRecord) -> bytes:
-        return self._codec.encode(self.format(record) + self.terminator)
+        return self._its_codec().encode(self.format(record) + self.terminator)
+
+    def _its_codec(self) -> Codec:
+        codec = self._codec
+        if codec is None:
+            codec = self._codec = self._make_codec()
+        return codec
 
     def _is_worth_a_report(self, error: Exception) -> bool:
         if not isinstance(error, TimeoutError) and getattr(error, "kind", None) != "dropped":

@@ -3,6 +3,8 @@
 gunicorn reopens the files of whatever is an instance of `logging.FileHandler`. After `install()` that name
 means ours, and Python's own handlers, those made before, and ours of other kinds are still instances of it.
 While a class of ours does not stand in Python's place, it answers as any class.
+
+And what is put into such a class later, a `doRollover` say, is noticed by the handlers that are there.
 """
 
 from __future__ import annotations
@@ -30,6 +32,14 @@ class InPlaceOf(abc.ABCMeta):
     ) -> None:
         super().__init__(name, bases, namespace)
 
+    def __setattr__(cls, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        _tell(cls, name)
+
+    def __delattr__(cls, name: str) -> None:
+        super().__delattr__(name)
+        _tell(cls, name)
+
     def _stands_for(cls) -> type | None:
         theirs: type | None = cls.__dict__["_theirs"]
         if theirs is None:
@@ -44,6 +54,17 @@ class InPlaceOf(abc.ABCMeta):
     def __subclasscheck__(cls, subclass: type) -> bool:
         theirs = cls._stands_for()
         return super().__subclasscheck__(subclass) or (theirs is not None and issubclass(subclass, theirs))
+
+
+def _tell(cls: type, name: str) -> None:
+    """Has a class, and the handlers of it that are there, look anew whose code runs."""
+    noticed = getattr(cls, "_noticed_on_the_class", None)
+    if noticed is None or not noticed(name):
+        return
+    for known in list(logging._handlerList):  # type: ignore[attr-defined]
+        handler = known()
+        if handler is not None and cls in type(handler).__mro__:
+            handler._class_changed(name)
 
 
 def of_pythons(handler: Any, name: str) -> Any:

@@ -14,6 +14,7 @@ __all__ = [
     "Options",
     "__version__",
     "clean",
+    "command",
     "next_rollover",
     "recover",
     "reopen",
@@ -22,11 +23,12 @@ __all__ = [
 
 __version__: str
 
-class Error(RuntimeError):
-    """The engine could not do what was asked. What the system refused is an OSError instead.
+class Error(OSError):
+    """The engine could not do what was asked. What the system refused is a plain OSError.
 
-    `kind` is one of "invalid-target", "unsupported-file-system", "foreign-journal", "no-free-slot",
-    "dropped", "record-too-large", "not-rotatable", "not-attached" and "other".
+    `errno` is the one that comes nearest, `filename` the path. `kind` is one of "invalid-target",
+    "unsupported-file-system", "foreign-journal", "no-free-slot", "dropped", "record-too-large",
+    "not-rotatable", "not-attached" and "other".
     """
 
     kind: str
@@ -85,6 +87,7 @@ class Appender:
     def counters(self) -> Counters: ...
 
 def next_rollover(when: str, interval: int, at_time: int | None, utc: bool, now: int) -> int: ...
+def command(args: list[str]) -> int: ...
 def status(path: str | PathLike[str]) -> Status: ...
 def recover(path: str | PathLike[str]) -> Recovered: ...
 def reopen(path: str | PathLike[str]) -> None: ...

@@ -28,6 +28,8 @@ from everyline._stream import LogStream
 
 # A rotator that logs could go on for ever.
 _LAST_ROUNDS = 8
+# Who asks whether to rotate, and rotates, does so within this time.
+_ASKED_S = 2.0
 # While another process treats archives, this one looks again so often.
 _LOOK_AGAIN_S = 1.0
 
@@ -43,12 +45,18 @@ class Rotating(EngineHandler):
     _treated_upto = -1
     _look_again_at = 0.0
 
+    # The epoch of the file about which `shouldRollover` has said yes outside of a step, and when.
+    _asked_about: tuple[int, float] | None = None
+
     def __init_subclass__(cls, **arguments: Any) -> None:
-        """A `doRollover` of a subclass's becomes a step under the lease, whoever calls it."""
         super().__init_subclass__(**arguments)
-        found = next((vars(c)["doRollover"] for c in cls.__mro__ if "doRollover" in vars(c)), None)
-        if isinstance(found, types.FunctionType) and not is_home(found) and not hasattr(found, "_is_step"):
-            setattr(cls, "doRollover", _as_step(found))  # noqa: B010
+        _wrap_overrides(cls)
+
+    @classmethod
+    def _noticed_on_the_class(cls, name: str) -> bool:
+        if name in ("doRollover", "shouldRollover"):
+            _wrap_overrides(cls)
+        return super()._noticed_on_the_class(name)
 
     def _look_at_rotation(self) -> None:
         state = self.__dict__
@@ -83,6 +91,13 @@ class Rotating(EngineHandler):
             self._roll()
             return
         stream = self._attach()
+        if self._asked_about is not None and stream.appender.glance() is not None:
+            # An `emit` that asks and rotates by itself.
+            is_rotated = self._take_question()
+            self._in_step(lambda: None if is_rotated() else self._roll())
+            if self._names:
+                self._treat(None)
+            return
         if self._decides and stream.appender.glance() is not None:
             self._in_step(self._roll)
         elif self._rotation():
@@ -92,6 +107,25 @@ class Rotating(EngineHandler):
             stream.appender.reopen()
         if self._names:
             self._treat(None)
+
+    def _note_question(self, answer: Any) -> None:
+        """`shouldRollover` was asked by code of the application's: that of the file as it is now."""
+        stream = self._stream
+        seen = None if not answer or stream is None else stream.appender.glance()
+        self._asked_about = None if seen is None else (seen[0], time.monotonic())
+
+    def _take_question(self) -> Callable[[], bool]:
+        """To be called under the lease: whether another process has rotated since this one has asked."""
+        asked, self._asked_about = self._asked_about, None
+
+        def is_rotated() -> bool:
+            if asked is None or time.monotonic() - asked[1] > _ASKED_S:
+                return False
+            stream = self._stream
+            seen = None if stream is None else stream.appender.glance()
+            return seen is not None and seen[0] != asked[0]
+
+        return is_rotated
 
     def shouldRollover(self, record: logging.LogRecord) -> bool:
         raise NotImplementedError
@@ -150,6 +184,7 @@ class Rotating(EngineHandler):
     def _roll_if_due(self, record: logging.LogRecord) -> None:
         # First without the lease, which is cheap. Then another process may have rotated: asked once more.
         if self.shouldRollover(record):
+            self._asked_about = None
             self._in_step(lambda: self.doRollover() if self.shouldRollover(record) else None)
 
     # Archives on their way to their names
@@ -222,9 +257,17 @@ class Rotating(EngineHandler):
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
-        for name in ("_treated_upto", "_look_again_at"):
+        for name in ("_treated_upto", "_look_again_at", "_asked_about"):
             state.pop(name, None)
         return state
+
+
+def _wrap_overrides(cls: type) -> None:
+    """A `doRollover` of a subclass's becomes a step; what its `shouldRollover` says is noted."""
+    for name, wrap in (("doRollover", _as_step), ("shouldRollover", _as_question)):
+        found = next((vars(c)[name] for c in cls.__mro__ if name in vars(c)), None)
+        if isinstance(found, types.FunctionType) and not is_home(found) and not hasattr(found, "_is_wrapped"):
+            type.__setattr__(cls, name, wrap(found))
 
 
 def _as_step(found: Any) -> Any:
@@ -234,10 +277,23 @@ def _as_step(found: Any) -> Any:
         if stream.appender.glance() is None:
             # No journal, or no regular file. The engine says why it cannot be rotated.
             return stream.appender.rotate()
-        result = self._in_step(lambda: found(self, *arguments, **named))
+        is_rotated = self._take_question()
+        result = self._in_step(lambda: None if is_rotated() else found(self, *arguments, **named))
         if self._names and not is_in_step(self.baseFilename):
             self._treat(None)
         return result
 
-    doRollover._is_step = True  # type: ignore[attr-defined]
+    doRollover._is_wrapped = True  # type: ignore[attr-defined]
     return doRollover
+
+
+def _as_question(found: Any) -> Any:
+    @functools.wraps(found)
+    def shouldRollover(self: Rotating, *arguments: Any, **named: Any) -> Any:
+        answer = found(self, *arguments, **named)
+        if not is_in_step(self.baseFilename):
+            self._note_question(answer)
+        return answer
+
+    shouldRollover._is_wrapped = True  # type: ignore[attr-defined]
+    return shouldRollover

@@ -19,6 +19,7 @@ from everyline._bends import WATCHED
 from everyline._engine_handler import EngineHandler
 from everyline._in_place_of import of_pythons
 from everyline._rotating import Rotating
+from everyline._step import is_in_step
 from everyline._stream import LogStream
 
 _DAY_S = 24 * 60 * 60
@@ -78,14 +79,13 @@ class ByTime(Rotating):
             return {**self._schedule(self._units() or 1), "naming": "staged", "keep": None}
         return {**self._schedule(self._units() or 1), "naming": "dated", "keep": keep}
 
-    def _changed(self, name: str) -> None:
-        stream = self._stream
-        before = None if stream is None else stream.appender.glance()
-        super()._changed(name)
-        stream = self._stream
+    def _renew(self, stream: LogStream) -> None:
+        before = stream.appender.glance()
+        super()._renew(stream)
+        now = self._stream
         # As with Python's, what is set takes effect from the next rotation on.
-        if before is not None and before[2] and stream is not None and stream.appender.glance() is not None:
-            stream.appender.set_rollover_at(before[2])
+        if before is not None and before[2] and now is not None and now.appender.glance() is not None:
+            now.appender.set_rollover_at(before[2])
 
     def _attached(self, stream: LogStream) -> None:
         wanted = self._rollover_at_set
@@ -116,7 +116,7 @@ class ByTime(Rotating):
     @rolloverAt.setter
     def rolloverAt(self, value: float) -> None:
         stream = self._stream
-        if stream is None or stream.appender.glance() is None:
+        if stream is None or not self._ready or stream.appender.glance() is None:
             self._rollover_at_set = value
         else:
             # 0 is "not reckoned" in the journal.
@@ -138,7 +138,10 @@ class ByTime(Rotating):
         """Whether the next record will be the first of a new file."""
         if not isinstance(self, EngineHandler):
             return of_pythons(self, "shouldRollover")(record)
-        return int(time.time()) >= self.rolloverAt and self._stat_regular() is not None
+        is_due = int(time.time()) >= self.rolloverAt and self._stat_regular() is not None
+        if not is_in_step(self.baseFilename):
+            self._note_question(is_due)
+        return is_due
 
     def getFilesToDelete(self) -> list[str]:
         """The archives beyond the newest `backupCount`, oldest first."""
@@ -156,6 +159,9 @@ class ByTime(Rotating):
         for ending in self._endings():
             if ending and name.endswith(ending):
                 name = name[: -len(ending)]
+        usual = UNITS.get(self.when)
+        if usual is not None and self.suffix != usual[1] and self.extMatch.pattern == usual[2]:
+            return self._own_suffix_key(base, name)
         if self.namer is None:
             if not name.startswith(base + "."):
                 return None
@@ -173,6 +179,35 @@ class ByTime(Rotating):
                     return match[0], clash
             at = match.start() + 1
         return None
+
+    def _own_suffix_key(self, base: str, name: str) -> tuple[str, int] | None:
+        """The same where `suffix` was set and `extMatch` was not: what the suffix reads as a time is a stamp.
+
+        With a `namer`, names of that kind cannot be told from others', and nothing is deleted, as in Python.
+        """
+        if self.namer is not None or not name.startswith(base + "."):
+            return None
+        whole = name[len(base) + 1 :]
+        stem, _, counter = whole.rpartition(".")
+        for stamp, clash in ((whole, "0"), (stem, counter)):
+            try:
+                when = time.strptime(stamp, self.suffix)
+            except ValueError:
+                continue
+            if clash.isdigit() and time.strftime(self.suffix, when) == stamp:
+                return self._order(name, when), int(clash)
+        return None
+
+    def _order(self, name: str, when: time.struct_time) -> str:
+        """A text that sorts as the archives were written."""
+        if "%Y" in self.suffix and ("%j" in self.suffix or ("%m" in self.suffix and "%d" in self.suffix)):
+            return time.strftime("%Y%m%d%H%M%S", when)
+        # The suffix does not say which day it is.
+        try:
+            found = os.stat(os.path.join(os.path.dirname(self.baseFilename), name))
+        except FileNotFoundError:
+            return ""
+        return f"{found.st_mtime_ns:020d}"
 
     def _roll(self) -> None:
         if self.stream is not None:

@@ -108,7 +108,7 @@ class _Concurrent(Rotating):
 
     def do_write(self, msg: str) -> None:
         """Writes one formatted record."""
-        self._attach().appender.append(self._codec.encode(self._line(msg)))
+        self._attach().appender.append(self._its_codec().encode(self._line(msg)))
 
     def do_open(self, mode: str | None = None) -> Any:
         """Opens the file, to append; called under the lease if replaced, and what it returns is closed."""
@@ -166,7 +166,7 @@ class _Concurrent(Rotating):
         return text.replace("\n", self.newline) if self.newline in ("\r", "\r\n") else text
 
     def _encode(self, record: logging.LogRecord) -> bytes:
-        return self._codec.encode(self._line(self.format(record)))
+        return self._its_codec().encode(self._line(self.format(record)))
 
     def _emit_bent(self, record: logging.LogRecord) -> None:
         if not self._locks:

@@ -19,6 +19,7 @@ from everyline._bends import WATCHED
 from everyline._engine_handler import EngineHandler, PythonsFileHandler
 from everyline._in_place_of import InPlaceOf, of_pythons
 from everyline._rotating import Rotating
+from everyline._step import is_in_step
 from everyline._stream import LogStream
 from everyline._timed import ByTime, unit, units_of
 
@@ -208,9 +209,14 @@ class RotatingFileHandler(
             return of_pythons(self, "shouldRollover")(record)
         found = self._stat_regular() if self.maxBytes > 0 else None
         # An empty file is never rotated.
-        if found is None or found.st_size == 0:
-            return False
-        return found.st_size + len(self._encode(record)) >= self.maxBytes
+        is_due = (
+            found is not None
+            and found.st_size > 0
+            and found.st_size + len(self._encode(record)) >= self.maxBytes
+        )
+        if not is_in_step(self.baseFilename):
+            self._note_question(is_due)
+        return is_due
 
     def _roll(self) -> None:
         self._close_in_step()

@@ -17,6 +17,7 @@ Exit codes:
   1  done, but incomplete, and standard error says what is missing:
      pipe      lines were dropped, too long, or are not yet in the file
      recover   something of dead processes is left
+     reopen    a process holds the log and does not answer
      serve     peers were still sending when the time to drain was over
      clean     the journal is in use, or not empty
   2  not done: bad usage, bad input, or the operating system refused

@@ -15,6 +15,7 @@ use pyo3::prelude::*;
 /// The native part of the package everyline. Use the handlers instead.
 #[pymodule(gil_used = false)]
 mod _native {
+    use std::ffi::OsString;
     use std::path::PathBuf;
 
     use pyo3::prelude::*;
@@ -71,6 +72,12 @@ mod _native {
     #[pyfunction]
     fn reopen(path: PathBuf, py: Python<'_>) -> PyResult<()> {
         py.detach(|| everyline::reopen(&path)).map_err(to_python)
+    }
+
+    /// The command `everyline`. `args`: the program's name and its arguments. Returns the code to exit with.
+    #[pyfunction]
+    fn command(args: Vec<OsString>, py: Python<'_>) -> u8 {
+        py.detach(|| everyline_cli::run(args))
     }
 
     /// Removes the journal of the log at `path`, if nobody is attached and nothing undelivered is in it, and journals

@@ -140,7 +140,7 @@ fn plant(fault: &Fault, directory: &std::path::Path, seed: u64) -> io::Result<Ve
         let mut round = Round::new(directory.join(number.to_string()), plan)?;
         (fault.plant)(&mut round)?;
         round.kill_all();
-        round.recover_if_left()?;
+        round.recover()?;
         let found = round.finish(expect)?.found.damage;
         if !found.is_empty() {
             return Ok(found);

@@ -131,6 +131,7 @@ impl Round {
 
     /// Kills all producers at once.
     pub fn kill_all(&mut self) {
+        self.keep_status();
         for index in 0..self.children.len() {
             self.signal(index, Signal::KILL);
         }
@@ -180,6 +181,7 @@ impl Round {
 
     /// Asks all producers to end, and waits.
     pub fn stop(&mut self) {
+        self.keep_status();
         self.ledger.stop();
         let mut idle = Idle::new(&self.plan.log);
         while !self.children.is_empty() && idle.time() < PATIENCE {
@@ -197,6 +199,14 @@ impl Round {
         self.ledger.go_on();
     }
 
+    /// What the engine says of itself, for whoever looks into a failure: afterwards the journal is gone.
+    fn keep_status(&self) {
+        if !self.children.is_empty() {
+            let status = format!("{:#?}\n", everyline::status(&self.plan.log));
+            let _ = fs::write(self.plan.private.join("status"), status);
+        }
+    }
+
     /// Where the processes hang, and what the journal says.
     fn stuck_at(&self, pids: &[u32]) -> String {
         let at = |pid| fs::read_to_string(format!("/proc/{pid}/wchan")).unwrap_or_default();
@@ -207,11 +217,6 @@ impl Round {
     /// `everyline::recover`, in a process of its own.
     pub fn recover(&mut self) -> io::Result<()> {
         self.recover_with(None)
-    }
-
-    /// As `recover`, unless the last process has removed the journal because it left nothing.
-    pub fn recover_if_left(&mut self) -> io::Result<()> {
-        if journal_of(&self.plan.log).exists() { self.recover() } else { Ok(()) }
     }
 
     /// As `recover`, killed at a step.

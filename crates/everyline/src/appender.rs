@@ -240,7 +240,8 @@ impl Appender {
     fn not_accepted(&self, error: &Error, bytes: usize) {
         self.count(&self.state.lock(), u64::MAX, (bytes as u64).wrapping_neg());
         let [.., dropped, failed, _] = &self.counters;
-        let is_counted = matches!(error.kind(), ErrorKind::Dropped | ErrorKind::Interrupted);
+        let is_counted =
+            matches!(error.kind(), ErrorKind::Dropped | ErrorKind::Interrupted | ErrorKind::RecordTooLarge);
         let counter = if is_counted { dropped } else { failed };
         counter.fetch_add(1, Ordering::Relaxed);
     }
@@ -430,7 +431,8 @@ impl Appender {
     /// the engine, so this does not wait for its end.
     fn leave(&self, engine: &Arc<Engine>) {
         let _ = engine.drain(&self.options);
-        engine.leaver_waits(&self.options);
+        // What was waited for just now is not waited for again when the engine is dropped.
+        engine.leaver_waits(&Options { wait: Duration::ZERO, ..self.options.clone() });
         left(engine);
         let mut state = self.state.lock();
         if state.engine.as_ref().is_some_and(|e| Arc::ptr_eq(e, engine)) {

@@ -187,8 +187,7 @@ impl Engine {
             return Err(lost(&self.env));
         }
         if span(record.len() as u64) > by.overflow_bytes || u32::try_from(record.len()).is_err() {
-            let hint = format!("{} bytes; overflow_bytes is {}", record.len(), by.overflow_bytes);
-            return Err(Error::new(ErrorKind::RecordTooLarge, "append to", &self.env.log.path, hint));
+            return Err(self.too_large(record.len(), by));
         }
         let frame = Frame { len: record.len() as u32, level, stamp: 0, crc: crc32c::crc32c(record) };
         let mut ring = self.ring.lock();
@@ -348,14 +347,31 @@ impl Engine {
         Error::new(ErrorKind::Interrupted, operation, &self.env.log.path, format!("the wait was ended; {state}"))
     }
 
-    /// `when`: after what, for the message.
-    fn drop_record(&self, when: &str) -> Error {
-        let mut ring = self.ring.lock();
-        ring.gave_up = Some(self.taken());
+    /// It would never fit: dropped whatever the policy, counted and announced.
+    #[cold]
+    fn too_large(&self, bytes: usize, by: &Options) -> Error {
+        self.count_drop(&self.ring.lock());
+        self.commit(Effort::Call);
+        let hint = format!(
+            "a record of {bytes} bytes; overflow_bytes, which bounds one record, too, is {}; dropped and counted",
+            by.overflow_bytes
+        );
+        Error::new(ErrorKind::RecordTooLarge, "append to", &self.env.log.path, hint)
+    }
+
+    /// The ring lock makes this thread the only one that counts.
+    fn count_drop(&self, _locked: &Guard<'_, Ring>) {
         let dropped = &self.env.own().header().producer.dropped;
         dropped.store(dropped.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         // So that the holder comes by and announces it.
         self.env.control().dirty.mark(self.env.me());
+    }
+
+    /// `when`: after what, for the message.
+    fn drop_record(&self, when: &str) -> Error {
+        let mut ring = self.ring.lock();
+        ring.gave_up = Some(self.taken());
+        self.count_drop(&ring);
         let errno = self.overflow_errno.swap(0, Ordering::Relaxed) as i32;
         let why = match errno {
             0 => "ring and overflow are full".to_owned(),
@@ -675,6 +691,7 @@ impl Engine {
     /// Before detaching: everything of this process into the file, bounded by the user's wait.
     pub fn drain(&self, by: &Options) -> Result<()> {
         self.stop_threads();
+        let started = Instant::now();
         // A wait that ran out just now is not paid a second time.
         let gave_up = self.has_given_up();
         let result = match gave_up {
@@ -682,7 +699,9 @@ impl Engine {
             false if self.env.is_moved() => self.leave_moved(by),
             false => self.flush(by),
         };
-        self.rescue_before_leaving(by);
+        // One wait for all that is to be waited for.
+        let rest = Options { wait: by.wait.saturating_sub(started.elapsed()), ..by.clone() };
+        self.rescue_before_leaving(&rest);
         // What dead processes left, and what others have not yet taken up: a last one out leaves nothing behind.
         self.commit(Effort::Force);
         result

@@ -26,7 +26,7 @@ fn run(arena: &mut Arena) -> io::Result<()> {
         std::thread::sleep(Duration::from_millis(600));
         round.reap();
         round.stop();
-        round.recover_if_left()?;
+        round.recover()?;
         arena.close(round, expect)?;
         turn += 1;
     }

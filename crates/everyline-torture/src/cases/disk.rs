@@ -74,7 +74,7 @@ fn fill_and_free(arena: &mut Arena, small: &Path, journal_elsewhere: bool) -> io
     for n in BALLAST - 2..BALLAST {
         fs::remove_file(small.join(format!("ballast-{n}")))?;
     }
-    round.recover_if_left()?;
+    round.recover()?;
     let dropped: u64 = round.ledger.accounts().iter().map(|a| a.dropped).sum();
     if journal_elsewhere && dropped > 0 {
         round.conduct(format!("{dropped} records were dropped although the journal had room"));

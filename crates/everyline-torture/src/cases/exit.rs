@@ -34,7 +34,7 @@ fn run(arena: &mut Arena) -> io::Result<()> {
             round.reap();
         }
         round.stop();
-        round.recover_if_left()?;
+        round.recover()?;
         arena.close(round, expect)?;
         turn += 1;
     }

@@ -48,7 +48,7 @@ fn run(arena: &mut Arena) -> io::Result<()> {
         round.wait_for(Duration::from_secs(2), |round| round.ledger.progress().0 > 10);
         let lines = disturb(arena, &mut round, harm)?;
         round.stop();
-        round.recover_if_left()?;
+        round.recover()?;
         let fragments = if harm == Harm::AppendAndKill { round.kills } else { 0 };
         arena.close(round, Expect { foreign: lines, fragments, disorder, ..Expect::default() })?;
         turn += 1;

@@ -28,7 +28,7 @@ fn run(arena: &mut Arena) -> io::Result<()> {
         let mut round = arena.round_on(&logs, plan)?;
         kills::massacre(arena, &mut round, Duration::from_millis(1000))?;
         round.kill_all();
-        round.recover_if_left()?;
+        round.recover()?;
         arena.close(round, expect)?;
         number += 1;
     }

@@ -134,7 +134,7 @@ fn play(arena: &mut Arena, scene: &Scene, turn: u64, slow: u32) -> io::Result<bo
     } else {
         round.kill_all();
     }
-    round.recover_if_left()?;
+    round.recover()?;
     arena.close(round, expect)?;
     Ok(passed)
 }

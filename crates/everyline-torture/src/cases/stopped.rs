@@ -50,7 +50,7 @@ fn run(arena: &mut Arena) -> io::Result<()> {
             None => arena.note("no process could be stopped while it held the lease"),
         }
         round.stop();
-        round.recover_if_left()?;
+        round.recover()?;
         arena.close(round, expect)?;
         across = !across;
     }
