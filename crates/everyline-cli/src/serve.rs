@@ -21,6 +21,9 @@ pub fn run(path: &Path, check: bool) -> Result<Exit> {
     }
     let signals = Signals::install()?;
     let mut server = Server::start(&config, Box::new(|message| say(format_args!("{message}"))))?;
+    for address in server.addresses() {
+        say(format_args!("listening on {address}"));
+    }
     say(format_args!("ready"));
     // Nothing is ever written to it: only signals wake.
     let silence = eventfd(0, EventfdFlags::CLOEXEC)?;

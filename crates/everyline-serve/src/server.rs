@@ -111,6 +111,21 @@ impl Server {
         self.listeners.get(address).and_then(|listener| socket::local_port(&listener.bound))
     }
 
+    /// Where it listens, with the ports that the system chose.
+    pub fn addresses(&self) -> Vec<String> {
+        let mut addresses: Vec<String> = self
+            .listeners
+            .iter()
+            .map(|(address, listener)| match (address, socket::local_port(&listener.bound)) {
+                (Address::Tcp(at), Some(port)) => Address::Tcp((at.ip(), port).into()).to_string(),
+                (Address::Udp(at), Some(port)) => Address::Udp((at.ip(), port).into()).to_string(),
+                _ => address.to_string(),
+            })
+            .collect();
+        addresses.sort();
+        addresses
+    }
+
     /// Accepts nothing more, takes what has arrived, and brings it into the files. True if all came to its end.
     pub fn stop(mut self) -> bool {
         self.end()
