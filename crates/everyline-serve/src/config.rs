@@ -21,12 +21,23 @@ use crate::record::level_number;
 pub struct Config {
     /// Bounds on what peers may do.
     pub bounds: Bounds,
+    /// Where clients that are acknowledged are remembered, if there may be any.
+    pub acked: Option<Acked>,
     /// Where it listens.
     pub listen: Vec<Listen>,
     /// Where records go, by name.
     pub logs: BTreeMap<String, LogConfig>,
     /// Which record goes where; the first that fits counts, the last fits all.
     pub routes: Vec<Route>,
+}
+
+/// Where clients that are acknowledged are remembered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Acked {
+    /// A directory.
+    pub dir: PathBuf,
+    /// Acknowledge when a record is on disk, not when it is in the file.
+    pub fsync: bool,
 }
 
 /// Bounds on what peers may do.
@@ -80,6 +91,8 @@ pub enum Protocol {
     Syslog,
     /// One JSON object a line, or a datagram.
     Json,
+    /// The acknowledged one.
+    Everyline,
 }
 
 /// One log.
@@ -126,6 +139,7 @@ impl Config {
         let raw: raw::Config = toml::from_str(text).map_err(|e| e.to_string().trim_end().to_owned())?;
         let logs = raw.log.into_iter().map(|(name, log)| Ok((name.clone(), log_config(&name, log)?)));
         let config = Self {
+            acked: acked(&raw.server)?,
             bounds: bounds(raw.server)?,
             listen: raw
                 .listen
@@ -144,6 +158,16 @@ impl Config {
     fn check(&self) -> Result<(), String> {
         if self.listen.is_empty() {
             return Err("[[listen]]: expected at least one, such as address = \"tcp://127.0.0.1:9020\"".into());
+        }
+        for (at, listen) in self.listen.iter().enumerate().filter(|(_, listen)| listen.protocol == Protocol::Everyline)
+        {
+            let key = format!("[[listen]] number {}: protocol", at + 1);
+            if self.acked.is_none() {
+                return Err(format!("{key}: everyline needs a state_dir in [server], to remember its clients"));
+            }
+            if matches!(listen.address, Address::Udp(_) | Address::UnixDatagram(_)) {
+                return Err(format!("{key}: everyline needs a stream: tcp:// or unix://"));
+            }
         }
         let mut addresses = HashSet::new();
         if let Some((at, _)) = self.listen.iter().enumerate().find(|(_, listen)| !addresses.insert(&listen.address)) {
@@ -187,6 +211,16 @@ impl Route {
             && self.level.is_none_or(|level| record.level() >= level)
             && self.fields.iter().all(|(name, value)| text(name) == Some(value))
     }
+}
+
+fn acked(raw: &raw::Server) -> Result<Option<Acked>, String> {
+    let Some(dir) = &raw.state_dir else {
+        return if raw.ack.is_some() { Err("[server]: ack: it needs a state_dir".into()) } else { Ok(None) };
+    };
+    if !dir.is_absolute() {
+        return Err("[server]: state_dir: expected an absolute path".into());
+    }
+    Ok(Some(Acked { dir: dir.clone(), fsync: raw.ack == Some(raw::Ack::Fsync) }))
 }
 
 fn bounds(raw: raw::Server) -> Result<Bounds, String> {

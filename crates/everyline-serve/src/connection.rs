@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::io::Errno;
 
+use crate::acked::Client;
 use crate::config::Protocol;
 use crate::decode::frame::{Frames, Framing};
 use crate::decode::{Limits, json, pickle, syslog};
@@ -19,22 +20,48 @@ use crate::{Reason, Record};
 /// Taken from the socket at a time.
 const READ_BYTES: usize = 64 << 10;
 
+/// What is done with the records of a peer.
+pub trait Take {
+    /// One record as it came.
+    ///
+    /// # Errors
+    /// Why the connection is ended.
+    fn frame(&mut self, frame: &[u8]) -> Result<(), Reason>;
+
+    /// All that has come was given.
+    ///
+    /// # Errors
+    /// Why the connection is ended.
+    fn pause(&mut self) -> Result<(), Reason> {
+        Ok(())
+    }
+}
+
+/// Seconds since 1970.
+pub fn now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |now| now.as_secs_f64())
+}
+
 /// Reads a peer to its end, or until it does what it may not, or until the server stops and has drained it.
 ///
 /// # Errors
 /// Why the connection was not brought to its end.
 pub fn serve(socket: &OwnedFd, protocol: Protocol, whom: &str, shared: &Shared) -> Result<(), Reason> {
     let framing = match protocol {
-        Protocol::Python => Framing::Length,
+        Protocol::Python | Protocol::Everyline => Framing::Length,
         Protocol::Syslog => Framing::Syslog,
         Protocol::Json => Framing::Lines,
     };
     let bounds = shared.logs().bounds;
     let mut peer = Peer {
         frames: Frames::new(framing, bounds.limits.record_bytes),
-        sink: Sink { protocol, whom, shared, limits: bounds.limits, line: String::new() },
+        sink: match protocol {
+            Protocol::Everyline => Box::new(Client::new(socket, whom, shared)),
+            _ => Box::new(Sink { protocol, whom, shared, limits: bounds.limits, line: String::new() }),
+        },
         heard: Instant::now(),
-        record_since: None,
+        // A client must say who it is in the time of a record.
+        record_since: (protocol == Protocol::Everyline).then(Instant::now),
     };
     let mut buffer = vec![0; READ_BYTES];
     loop {
@@ -71,7 +98,7 @@ fn wait(stop: &Stop, socket: &OwnedFd, timeout: Option<Duration>) -> Result<Read
 
 struct Peer<'a> {
     frames: Frames,
-    sink: Sink<'a>,
+    sink: Box<dyn Take + 'a>,
     /// When something came last.
     heard: Instant,
     /// When the first byte of a record came that is not yet whole.
@@ -94,7 +121,11 @@ impl Peer<'_> {
             self.record_since = None;
             self.sink.frame(frame)?;
         }
+        // It may have waited for a disk: that is not the peer's time.
+        self.sink.pause()?;
+        self.heard = Instant::now();
         if !self.frames.is_inside() {
+            // The first message was not yet whole if the time runs on: then there is something inside.
             self.record_since = None;
         } else if self.record_since.is_none() {
             self.record_since = Some(self.heard);
@@ -104,7 +135,7 @@ impl Peer<'_> {
 
     fn finish(&mut self) -> Result<(), Reason> {
         match self.frames.last_frame()? {
-            Some(frame) => self.sink.frame(frame),
+            Some(frame) => self.sink.frame(frame).and_then(|()| self.sink.pause()),
             None => Ok(()),
         }
     }
@@ -124,31 +155,33 @@ pub struct Sink<'a> {
     pub line: String,
 }
 
-impl Sink<'_> {
+impl Take for Sink<'_> {
     /// Brings a record to its log. What the log does not take is counted.
     ///
     /// # Errors
     /// A record that ends the connection. A bad line of JSON does not: where it ends is known all the same.
-    pub fn frame(&mut self, frame: &[u8]) -> Result<(), Reason> {
+    fn frame(&mut self, frame: &[u8]) -> Result<(), Reason> {
         match (self.decode(frame), self.protocol) {
             (Ok(record), _) => self.put(record),
-            (Err(reason), Protocol::Python) => return Err(reason),
+            (Err(reason), Protocol::Python | Protocol::Everyline) => return Err(reason),
             (Err(reason), Protocol::Json | Protocol::Syslog) => self.shared.stats.refuse(reason, self.whom, ""),
         }
         Ok(())
     }
+}
 
+impl Sink<'_> {
     fn decode(&self, frame: &[u8]) -> Result<Record, Reason> {
         match self.protocol {
             Protocol::Python => pickle::record(frame, &self.limits),
             Protocol::Syslog => syslog::record(frame, &self.limits),
-            Protocol::Json => json::record(frame, &self.limits),
+            Protocol::Json | Protocol::Everyline => json::record(frame, &self.limits),
         }
     }
 
     fn put(&mut self, mut record: Record) {
         use std::sync::atomic::Ordering::Relaxed;
-        record.complete(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |now| now.as_secs_f64()));
+        record.complete(now());
         match self.shared.logs().put(&record, &mut self.line) {
             Ok(()) => drop(self.shared.stats.records.fetch_add(1, Relaxed)),
             Err(error) => self.shared.stats.refuse(Reason::Log, self.whom, &error.to_string()),

@@ -7,7 +7,7 @@ use rustix::net::RecvFlags;
 
 use crate::Reason;
 use crate::config::Protocol;
-use crate::connection::Sink;
+use crate::connection::{Sink, Take};
 use crate::server::Shared;
 use crate::wait::{Ready, Stop};
 
@@ -52,7 +52,7 @@ fn datagram(bytes: &[u8], sink: &mut Sink<'_>) -> Result<(), Reason> {
             }
             sink.frame(pickle)
         }
-        Protocol::Syslog => sink.frame(bytes),
+        Protocol::Syslog | Protocol::Everyline => sink.frame(bytes),
         Protocol::Json => {
             bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).try_for_each(|line| sink.frame(line))
         }

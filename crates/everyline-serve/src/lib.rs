@@ -5,6 +5,7 @@
 #![cfg(target_os = "linux")]
 #![forbid(unsafe_code)]
 
+mod acked;
 pub mod config;
 mod connection;
 mod datagram;

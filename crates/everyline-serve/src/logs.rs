@@ -1,18 +1,26 @@
 //! The logs that are open, and which record goes to which. Replaced whole when the configuration is read anew.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use everyline::Appender;
 
 use crate::Record;
+use crate::acked::Gate;
 use crate::config::{Bounds, Config, LogConfig, Route};
 use crate::format::Format;
 
 /// One log that is open.
-struct Log {
-    appender: Arc<Appender>,
-    format: Format,
+pub struct Log {
+    /// Its engine.
+    pub appender: Arc<Appender>,
+    /// How records are written.
+    pub format: Format,
+    /// Who may append.
+    pub gate: Arc<Gate>,
+    /// As it was configured.
+    path: PathBuf,
 }
 
 /// Everything that decides about a record.
@@ -30,7 +38,9 @@ impl Logs {
     /// The first log that cannot be opened; nothing is changed then.
     pub fn open(config: &Config, before: Option<&Self>) -> Result<Self, String> {
         let open = |name: &str, log: &LogConfig| -> Result<Log, String> {
-            let known = before.and_then(|logs| logs.logs.values().find(|known| known.is(log)));
+            let same_file = before.and_then(|logs| logs.logs.values().find(|known| known.path == log.path));
+            let known = same_file.filter(|known| known.appender.options() == &log.options);
+            let gate = same_file.map(|known| Arc::clone(&known.gate)).unwrap_or_default();
             let appender = match known {
                 Some(known) => Arc::clone(&known.appender),
                 None => Arc::new(
@@ -40,7 +50,7 @@ impl Logs {
                         .map_err(|e| format!("[log.{name}]: {e}"))?,
                 ),
             };
-            Ok(Log { appender, format: log.format.clone() })
+            Ok(Log { appender, format: log.format.clone(), gate, path: log.path.clone() })
         };
         let logs = config.logs.iter().map(|(name, log)| Ok((name.clone(), open(name, log)?)));
         Ok(Self { logs: logs.collect::<Result<_, String>>()?, routes: config.routes.clone(), bounds: config.bounds })
@@ -51,13 +61,18 @@ impl Logs {
     /// # Errors
     /// What the engine says: it was dropped by policy, or is too large.
     pub fn put(&self, record: &Record, line: &mut String) -> everyline::Result<()> {
-        // The last route fits all: the configuration was checked.
-        let route = self.routes.iter().find(|route| route.fits(record)).or(self.routes.last());
-        let Some(log) = route.and_then(|route| self.logs.get(&route.log)) else { return Ok(()) };
+        let Some(log) = self.place(record) else { return Ok(()) };
         line.clear();
         log.format.line(record, line);
-        let level = u8::try_from(record.level().clamp(0, 255)).unwrap_or(0);
-        log.appender.append_at(level, line.as_bytes())
+        let _alone = log.gate.append();
+        log.appender.append_at(record.level_byte(), line.as_bytes())
+    }
+
+    /// The log that is the place of a record. There is always one: the last route fits all, and its log is there; the
+    /// configuration was checked.
+    pub fn place(&self, record: &Record) -> Option<&Log> {
+        let route = self.routes.iter().find(|route| route.fits(record))?;
+        self.logs.get(&route.log)
     }
 
     /// Looks at all paths again; what is not yet in the old files stays safe in the journals.
@@ -72,11 +87,5 @@ impl Logs {
 
     fn for_all(&self, what: impl Fn(&Appender) -> everyline::Result<()>) -> Vec<String> {
         self.logs.values().filter_map(|log| what(&log.appender).err()).map(|e| e.to_string()).collect()
-    }
-}
-
-impl Log {
-    fn is(&self, config: &LogConfig) -> bool {
-        self.appender.options() == &config.options && self.appender.path() == config.path
     }
 }

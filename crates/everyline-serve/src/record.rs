@@ -107,6 +107,11 @@ impl Record {
         self.get("levelno").and_then(Value::as_int).unwrap_or(0)
     }
 
+    /// Its level as the engine takes it.
+    pub fn level_byte(&self) -> u8 {
+        u8::try_from(self.level().clamp(0, 255)).unwrap_or(0)
+    }
+
     /// When it was made, in seconds since 1970; the time of its arrival was put there if it did not say.
     pub fn created(&self) -> f64 {
         self.get("created").and_then(Value::as_f64).unwrap_or(0.0)

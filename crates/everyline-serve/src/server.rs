@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use rustix::net::SocketFlags;
 
+use crate::acked::Clients;
 use crate::config::{Address, Config, Listen};
 use crate::logs::Logs;
 use crate::socket::{self, Bound};
@@ -34,6 +35,7 @@ pub struct Shared {
     /// The end of the server.
     pub stop: Stop,
     logs: RwLock<Arc<Logs>>,
+    clients: Option<Clients>,
     connected: Mutex<usize>,
     all_left: Condvar,
 }
@@ -59,6 +61,11 @@ impl Shared {
         Arc::clone(&self.logs.read().unwrap_or_else(|poisoned| poisoned.into_inner()))
     }
 
+    /// What is remembered of clients that are acknowledged.
+    pub fn clients(&self) -> Option<&Clients> {
+        self.clients.as_ref()
+    }
+
     fn connected(&self) -> MutexGuard<'_, usize> {
         self.connected.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
@@ -70,11 +77,14 @@ impl Server {
     /// # Errors
     /// The first of them that cannot be had.
     pub fn start(config: &Config, report: Report) -> Result<Self, String> {
+        // Before anything can be appended to a log: see `acked::resolve`.
+        let clients = config.acked.as_ref().map(|acked| Clients::open(&acked.dir, acked.fsync)).transpose()?;
         let logs = Logs::open(config, None)?;
         let shared = Shared {
             stats: Stats::new(report),
             stop: Stop::new().map_err(|e| e.to_string())?,
             logs: RwLock::new(Arc::new(logs)),
+            clients,
             connected: Mutex::new(0),
             all_left: Condvar::new(),
         };
@@ -88,6 +98,14 @@ impl Server {
     /// # Errors
     /// What of it cannot be had; then the server goes on under the old one.
     pub fn reload(&mut self, config: &Config) -> Result<(), String> {
+        let is_same = match (&config.acked, &self.shared.clients) {
+            (Some(acked), Some(clients)) => clients.is(&acked.dir, acked.fsync),
+            (None, None) => true,
+            _ => false,
+        };
+        if !is_same {
+            return Err("[server]: state_dir, ack: another one needs a new start of the server".into());
+        }
         let logs = Logs::open(config, Some(&self.shared.logs()))?;
         self.listen(config)?;
         *self.shared.logs.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = Arc::new(logs);

@@ -28,6 +28,14 @@ pub enum Size {
     Text(String),
 }
 
+/// When a record is acknowledged.
+#[derive(Deserialize, Clone, Copy, PartialEq)]
+#[serde(rename_all = "lowercase")]
+pub enum Ack {
+    Commit,
+    Fsync,
+}
+
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
 pub struct Server {
@@ -36,6 +44,8 @@ pub struct Server {
     pub record_timeout: Option<String>,
     pub idle_timeout: Option<String>,
     pub drain: Option<String>,
+    pub state_dir: Option<PathBuf>,
+    pub ack: Option<Ack>,
 }
 
 #[derive(Deserialize)]

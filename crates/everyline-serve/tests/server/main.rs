@@ -1,5 +1,6 @@
 //! The server over real sockets: peers that mean well, peers that do not, and its end.
 
+mod acked;
 mod hostile;
 mod lifecycle;
 
@@ -74,7 +75,8 @@ fn report(messages: &Arc<Mutex<Vec<String>>>) -> everyline_serve::Report {
 
 fn text(dir: &tempfile::TempDir, bounds: &str, log: &str) -> String {
     let dir = dir.path().display();
-    let mut text = format!("[server]\n{bounds}\n");
+    let mut text = format!("[server]\nstate_dir = \"{dir}/state\"\n{bounds}\n");
+    text += &format!("[[listen]]\naddress = \"unix://{dir}/acked.sock\"\nprotocol = \"everyline\"\n");
     for protocol in ["python", "json", "syslog"] {
         text += &format!("[[listen]]\naddress = \"unix://{dir}/{protocol}.sock\"\nprotocol = \"{protocol}\"\n");
         text += &format!("[[listen]]\naddress = \"unixgram://{dir}/{protocol}.dgram\"\nprotocol = \"{protocol}\"\n");
