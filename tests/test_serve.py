@@ -193,7 +193,16 @@ def test_logger_of_the_shell(server: Server) -> None:
         pytest.skip("logger(1) is not installed: apt-get install bsdutils")
     for options in (["--socket", "syslog.dgram"], ["--socket", "syslog.sock"]):
         for more in ([], ["--rfc3164"], ["--rfc5424"]):
-            words = [tool, "--priority", "auth.notice", "--tag", "me", *more, *options, f"hello {options[1]}{more}"]
+            words = [
+                tool,
+                "--priority",
+                "auth.notice",
+                "--tag",
+                "me",
+                *more,
+                *options,
+                f"hello {options[1]}{more}",
+            ]
             subprocess.run(words, check=True, timeout=LONG_S, cwd=server.directory)
     server.stop()
     lines = (server.directory / "auth.log").read_text().splitlines()
@@ -224,13 +233,16 @@ def test_routes_and_a_new_configuration_under_way(server: Server) -> None:
 
 def test_a_killed_server_keeps_what_it_took_and_starts_again(server: Server) -> None:
     """What it took is what the engine accepted: it is in the file after the next start, each record once."""
+    text = server.directory / "text.log"
     for turn in range(3):
+        before = text.stat().st_size
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(str(server.directory / "json.sock"))
-            client.sendall(b"".join(b'{"logger": "text", "message": "%d %d"}\n' % (turn, n) for n in range(500)))
-            text = server.directory / "text.log"
+            client.sendall(
+                b"".join(b'{"logger": "text", "message": "%d %d"}\n' % (turn, n) for n in range(500))
+            )
             # Killed in the middle of it.
-            wait_until(lambda: text.stat().st_size > 0, "something taken")
+            wait_until(lambda before=before: text.stat().st_size > before, "something taken")
             server.process.kill()
             server.process.wait(LONG_S)
         server.reader.join(LONG_S)
