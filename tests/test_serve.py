@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -327,6 +328,32 @@ def test_acknowledged_records_are_there_once_over_kills_of_the_server(server: Se
     for client in clients:
         mine = [message for message in messages if message.startswith(f"{client.client} ")]
         assert mine == [client.record(number)["message"] for number in range(1, count + 1)]
+
+
+def test_what_systemd_and_prometheus_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.settimeout(LONG_S)
+        # An abstract name, as systemd's own for containers.
+        name = f"everyline-test-{os.getpid()}"
+        systemd.bind(f"\0{name}")
+        monkeypatch.setenv("NOTIFY_SOCKET", f"@{name}")
+        monkeypatch.setattr(
+            sys.modules[__name__],
+            "CONFIGURATION",
+            CONFIGURATION.replace("[server]", '[server]\nmetrics = "127.0.0.1:0"'),
+        )
+        server = Server(tmp_path)
+        try:
+            assert systemd.recv(100) == b"READY=1"
+            start = "everyline: counters on "
+            url = next(line[len(start) :].strip() for line in server.messages if line.startswith(start))
+            with urllib.request.urlopen(url, timeout=LONG_S) as answer:
+                assert b"\neveryline_serve_records_total 0\n" in answer.read()
+            server.stop()
+            assert systemd.recv(100) == b"STOPPING=1"
+        finally:
+            server.process.kill()
+            server.process.wait(LONG_S)
 
 
 def test_check_says_what_is_wrong_and_opens_nothing(tmp_path: Path) -> None:

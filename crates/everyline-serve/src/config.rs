@@ -23,6 +23,8 @@ pub struct Config {
     pub bounds: Bounds,
     /// Where clients that are acknowledged are remembered, if there may be any.
     pub acked: Option<Acked>,
+    /// Where counters and health are served over HTTP, if they are.
+    pub metrics: Option<SocketAddr>,
     /// Where it listens.
     pub listen: Vec<Listen>,
     /// Where records go, by name.
@@ -140,6 +142,7 @@ impl Config {
         let logs = raw.log.into_iter().map(|(name, log)| Ok((name.clone(), log_config(&name, log)?)));
         let config = Self {
             acked: acked(&raw.server)?,
+            metrics: metrics(&raw.server)?,
             bounds: bounds(raw.server)?,
             listen: raw
                 .listen
@@ -221,6 +224,10 @@ fn acked(raw: &raw::Server) -> Result<Option<Acked>, String> {
         return Err("[server]: state_dir: expected an absolute path".into());
     }
     Ok(Some(Acked { dir: dir.clone(), fsync: raw.ack == Some(raw::Ack::Fsync) }))
+}
+
+fn metrics(raw: &raw::Server) -> Result<Option<SocketAddr>, String> {
+    raw.metrics.as_deref().map(values::metrics).transpose().map_err(|e| format!("[server]: metrics: {e}"))
 }
 
 fn bounds(raw: raw::Server) -> Result<Bounds, String> {

@@ -12,6 +12,7 @@ mod datagram;
 pub mod decode;
 pub mod escape;
 pub mod format;
+mod http;
 mod logs;
 mod reason;
 mod record;

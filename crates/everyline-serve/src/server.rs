@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, RwLock};
@@ -21,7 +22,7 @@ use crate::logs::Logs;
 use crate::socket::{self, Bound};
 use crate::stats::{Report, Stats};
 use crate::wait::{Ready, Stop};
-use crate::{Reason, connection, datagram};
+use crate::{Reason, connection, datagram, http};
 
 /// Decoding needs little of it: depth is limited.
 const STACK_BYTES: usize = 512 << 10;
@@ -44,6 +45,7 @@ pub struct Shared {
 pub struct Server {
     shared: Arc<Shared>,
     listeners: HashMap<Address, Listener>,
+    metrics: Option<Metrics>,
     stopped: bool,
 }
 
@@ -64,6 +66,11 @@ impl Shared {
     /// What is remembered of clients that are acknowledged.
     pub fn clients(&self) -> Option<&Clients> {
         self.clients.as_ref()
+    }
+
+    /// Connections at this moment.
+    pub fn connections_now(&self) -> u64 {
+        *self.connected() as u64
     }
 
     fn connected(&self) -> MutexGuard<'_, usize> {
@@ -88,8 +95,9 @@ impl Server {
             connected: Mutex::new(0),
             all_left: Condvar::new(),
         };
-        let mut server = Self { shared: Arc::new(shared), listeners: HashMap::new(), stopped: false };
+        let mut server = Self { shared: Arc::new(shared), listeners: HashMap::new(), metrics: None, stopped: false };
         server.listen(config)?;
+        server.metrics = Metrics::start(config.metrics, &server.shared)?;
         Ok(server)
     }
 
@@ -103,6 +111,9 @@ impl Server {
             (None, None) => true,
             _ => false,
         };
+        if config.metrics != self.metrics.as_ref().map(|metrics| metrics.configured) {
+            return Err("[server]: metrics: another address needs a new start of the server".into());
+        }
         if !is_same {
             return Err("[server]: state_dir, ack: another one needs a new start of the server".into());
         }
@@ -127,6 +138,11 @@ impl Server {
     /// The port of a listener, where the configuration left it to the system (port 0).
     pub fn port(&self, address: &Address) -> Option<u16> {
         self.listeners.get(address).and_then(|listener| socket::local_port(&listener.bound))
+    }
+
+    /// Where counters are served, with the port that the system chose.
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics.as_ref().map(|metrics| metrics.address)
     }
 
     /// Where it listens, with the ports that the system chose.
@@ -157,6 +173,10 @@ impl Server {
         self.shared.stop.tell(deadline);
         for (_, listener) in self.listeners.drain() {
             listener.end(deadline);
+        }
+        if let Some(metrics) = self.metrics.take() {
+            metrics.stop.tell(deadline);
+            let _ = metrics.thread.join();
         }
         let mut connected = self.shared.connected();
         while *connected > 0 {
@@ -227,6 +247,31 @@ impl Listener {
         self.stop.tell(deadline);
         // A panic of the thread was reported where it happened.
         let _ = self.thread.join();
+    }
+}
+
+/// The counters over HTTP.
+struct Metrics {
+    configured: SocketAddr,
+    address: SocketAddr,
+    stop: Arc<Stop>,
+    thread: JoinHandle<()>,
+}
+
+impl Metrics {
+    fn start(configured: Option<SocketAddr>, shared: &Arc<Shared>) -> Result<Option<Self>, String> {
+        let Some(configured) = configured else { return Ok(None) };
+        let trouble = |e: std::io::Error| format!("[server]: metrics: listen on {configured}: {e}");
+        let listener = TcpListener::bind(configured).map_err(trouble)?;
+        listener.set_nonblocking(true).map_err(trouble)?;
+        let address = listener.local_addr().map_err(trouble)?;
+        let (stop, shared) = (Arc::new(Stop::new().map_err(trouble)?), Arc::clone(shared));
+        let run = {
+            let stop = Arc::clone(&stop);
+            move || http::serve(&listener, &stop, &shared)
+        };
+        let thread = thread::Builder::new().name("everyline-http".into()).spawn(run).map_err(trouble)?;
+        Ok(Some(Self { configured, address, stop, thread }))
     }
 }
 

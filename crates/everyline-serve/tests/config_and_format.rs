@@ -102,6 +102,17 @@ fn every_error_names_the_key_and_what_was_expected() {
             "[server]\ndrain = \"soon\"\n[[listen]]\naddress = \"tcp",
             &["[server]: drain: expected"],
         ),
+        (
+            "[[listen]]\naddress = \"tcp",
+            "[server]\nmetrics = \"0.0.0.0:1\"\n[[listen]]\naddress = \"tcp",
+            &["[server]: metrics: expected an address of this machine"],
+        ),
+        (
+            "[[listen]]\naddress = \"tcp",
+            "[server]\nack = \"fsync\"\n[[listen]]\naddress = \"tcp",
+            &["[server]: ack: it needs a state_dir"],
+        ),
+        ("\"python\"", "\"everyline\"", &["[[listen]] number 1: protocol: everyline needs a state_dir"]),
     ] {
         let text = GOOD.replacen(from, to, 1);
         assert_ne!(text, GOOD, "{from} is not there");

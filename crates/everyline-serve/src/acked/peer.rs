@@ -112,15 +112,23 @@ impl<'a> Client<'a> {
             let mut add = |number: u64, record: &Record| {
                 let mut line = String::new();
                 log.format.line(record, &mut line);
+                batch.last = number;
+                if line.len() as u64 > log.appender.options().overflow_bytes {
+                    // The engine takes no such record, now or ever.
+                    return self.shared.stats.refuse(Reason::TooLarge, self.whom, "once it is formatted");
+                }
                 batch.records.push((number, line));
                 batch.levels.push(record.level_byte());
-                batch.last = number;
             };
             add(first, &record);
             while let Some((number, record)) = records.next_if(|(_, record)| {
                 record.as_ref().is_some_and(|record| logs.place(record).is_some_and(|place| std::ptr::eq(place, log)))
             }) {
                 record.iter().for_each(|record| add(number, record));
+            }
+            if batch.records.is_empty() {
+                state.set_done(batch.last).map_err(|_| Reason::Log)?;
+                continue;
             }
             let count = batch.records.len() as u64;
             commit(&log.appender, &log.gate, state, batch, clients.fsync, &self.shared.stop)?;

@@ -46,6 +46,7 @@ pub struct Server {
     pub drain: Option<String>,
     pub state_dir: Option<PathBuf>,
     pub ack: Option<Ack>,
+    pub metrics: Option<String>,
 }
 
 #[derive(Deserialize)]

@@ -116,3 +116,20 @@ fn a_record_that_is_none_is_counted_and_acknowledged() {
     fixture.wait_for_refusals(Reason::Malformed, 1);
     fixture.wait_for_refusals(Reason::NotARecord, 1);
 }
+
+/// The engine takes no record over its overflow, now or ever: its client must not wait for it.
+#[test]
+fn a_record_that_no_log_can_take_is_counted_and_acknowledged() {
+    let mut fixture = Fixture::new("");
+    assert!(fixture.server.take().unwrap().stop());
+    let mut config = Config::parse(&text(&fixture.dir, "", "all.log")).unwrap();
+    config.logs.get_mut("all").unwrap().options.overflow_bytes = 256 << 10;
+    fixture.server = Some(Server::start(&config, report(&fixture.messages)).unwrap());
+    let (mut client, _) = Client::hello(&fixture, "a");
+    client.record(1, "one");
+    client.record(2, &"x".repeat(300 << 10));
+    client.record(3, "three");
+    client.wait_for(3);
+    assert_eq!(fixture.lines("all.log"), ["one", "three"]);
+    fixture.wait_for_refusals(Reason::TooLarge, 1);
+}

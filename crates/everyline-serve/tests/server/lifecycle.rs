@@ -88,6 +88,41 @@ fn a_stop_takes_what_has_arrived() {
     assert!(!fixture.path("json.sock").exists());
 }
 
+#[test]
+fn counters_and_health_over_http() {
+    let fixture = Fixture::new("metrics = \"127.0.0.1:0\"");
+    let address = fixture.server().metrics_address().unwrap();
+    let get = |request: &str| {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(LONG)).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    let mut peer = fixture.unix("json");
+    peer.write_all(b"{\"message\":\"1\"}\n{\n").unwrap();
+    fixture.wait_for_refusals(Reason::Malformed, 1);
+    let answer = get("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    for line in [
+        "# TYPE everyline_serve_records_total counter",
+        "everyline_serve_records_total 1",
+        "everyline_serve_connections_total 1",
+        "everyline_serve_connections 1",
+        "everyline_serve_refused_total{reason=\"malformed\"} 1",
+        "everyline_serve_refused_total{reason=\"not_plain\"} 0",
+    ] {
+        assert!(answer.lines().any(|found| found == line), "{line} is not in {answer}");
+    }
+    assert!(get("GET /health HTTP/1.0\r\n\r\n").ends_with("\r\n\r\nserving\n"));
+    assert!(get("GET / HTTP/1.0\r\n\r\n").starts_with("HTTP/1.1 404"));
+    assert!(get("POST /metrics HTTP/1.0\r\n\r\n").starts_with("HTTP/1.1 405"));
+    // One who says nothing is given up in time.
+    let _silent = TcpStream::connect(address).unwrap();
+    assert!(get("GET /health HTTP/1.0\r\n\r\n").ends_with("serving\n"));
+}
+
 /// One who never ends sending does not keep the server from its end.
 #[test]
 fn a_stop_does_not_wait_for_ever() {
