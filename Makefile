@@ -17,7 +17,7 @@ VENV_READY := $(VENV)/.requirements-installed
 PACKAGE_READY := $(VENV)/.package-installed
 
 RUST_SOURCES := Cargo.toml $(wildcard Cargo.lock) \
-	$(shell find crates/everyline crates/everyline-python -name target -prune -o \
+	$(shell find crates/everyline crates/everyline-cli crates/everyline-python crates/everyline-serve -name target -prune -o \
 	\( -name '*.rs' -o -name Cargo.toml \) -print 2>/dev/null)
 PYTHON_SOURCES := pyproject.toml $(shell find python -name '*.py' -o -name '*.pyi' -o -name '*.pth' 2>/dev/null)
 TORTURE := $(wildcard crates/everyline-torture)
@@ -65,7 +65,7 @@ test: test-rust test-loom test-python
 	$(MAKE) torture SECONDS=60
 
 test-rust:
-	cargo test -p everyline -p everyline-cli --features everyline/tracing
+	cargo test -p everyline -p everyline-cli -p everyline-serve --features everyline/tracing
 ifneq ($(TORTURE),)
 	cargo test -p everyline-torture
 	cargo test -p everyline --features torture

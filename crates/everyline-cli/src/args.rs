@@ -18,6 +18,7 @@ Exit codes:
      pipe      lines were dropped, too long, or are not yet in the file
      recover   something of dead processes is left
      reopen    a process holds the log and does not answer
+     serve     peers were still sending when the time to drain was over
      clean     the journal is in use, or not empty
   2  not done: bad usage, bad input, or the operating system refused
   3  status: there is no journal, so no process is attached
@@ -42,6 +43,13 @@ Signals:
 
 FILE may be /dev/stdout, a FIFO or a device: written to and never rotated.";
 
+const SERVE_NOTES: &str = "\
+Signals:
+  TERM, INT  accept nothing more, write what has arrived, and exit. A third one
+             ends the process at once
+  HUP        read CONFIG anew, closing no connection, and open the logs anew. If
+             CONFIG is not right, go on under the old one";
+
 /// Many processes, one rotating log file, every line.
 #[derive(Parser, Debug)]
 #[command(name = "everyline", version, about, after_help = EXAMPLES, max_term_width = 110)]
@@ -54,6 +62,15 @@ pub struct Args {
 pub enum Command {
     /// Write standard input to a rotating log, one line one record
     Pipe(Box<PipeArgs>),
+    /// Take records from sockets (Python's SocketHandler, syslog, JSON lines) to rotating logs
+    #[command(after_help = SERVE_NOTES)]
+    Serve {
+        /// Check the configuration, say what is wrong with it, and exit
+        #[arg(long)]
+        check: bool,
+        /// The configuration, a TOML file; docs/serve.md describes it
+        config: PathBuf,
+    },
     /// Show who is attached to a log, who writes, and what is waiting
     Status {
         /// Print one JSON object instead of a table

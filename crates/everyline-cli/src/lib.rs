@@ -10,6 +10,7 @@ mod args;
 mod lines;
 mod pipe;
 mod report;
+mod serve;
 mod settings;
 mod signals;
 mod status;
@@ -73,6 +74,7 @@ fn perform(args: impl IntoIterator<Item = OsString>) -> Result<Exit> {
     signals::ignore_on_write()?;
     match &args.command {
         Command::Pipe(typed) => pipe::run(settings::from_args(typed)?),
+        Command::Serve { check, config } => serve::run(config, *check),
         Command::Status { json, file } => status::run(file, *json),
         Command::Recover { file } => upkeep::recover(file),
         Command::Reopen { file } => upkeep::reopen(file),
