@@ -485,7 +485,9 @@ def test_threads_and_changes(ours: Ours) -> None:
         while not stop.is_set():
             number += 1
             ours.handler.setFormatter(logging.Formatter(f"{number} %(threadName)s %(message)s"))
-            logging.Formatter.default_msec_format = "%s.%03d" if number % 2 else "%s,%03d"
+            # CPython 3.13 tells a thousand states of a class apart, and then no more.
+            if number < 50:
+                logging.Formatter.default_msec_format = "%s.%03d" if number % 2 else "%s,%03d"
             ours.logger.setLevel(logging.INFO)
 
     changer = threading.Thread(target=change)
