@@ -28,7 +28,7 @@ export EVERYLINE_PYTHON313 ?= $(shell command -v pyenv >/dev/null && p=$$(pyenv 
 export PYO3_PYTHON := $(abspath $(BIN)/python)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-rust test-loom test-python bench torture lint build clean
+.PHONY: help demo test test-rust test-loom test-python bench bench-python torture lint build clean
 .NOTPARALLEL:
 
 help:
@@ -38,7 +38,8 @@ help:
 	@echo '               make test-python TESTS="tests/servers -k gunicorn" picks some'
 	@echo 'make torture   processes are killed at every step, and every line is counted'
 	@echo '               SEED= SECONDS=$(SECONDS) PROCESSES= choose the run'
-	@echo 'make bench     speed and memory; BENCH= passes options on'
+	@echo 'make bench     speed and memory of the engine; BENCH= passes options on'
+	@echo 'make bench-python  log calls from Python beside other handlers, less than four minutes'
 	@echo 'make lint      rustfmt, clippy, ruff, mypy, stubtest'
 	@echo 'make build     the command and the Python package'
 	@echo 'make clean     removes everything that was built'
@@ -79,6 +80,11 @@ test-loom:
 test-python: $(PACKAGE_READY)
 	cargo build --quiet -p everyline-cli
 	EVERYLINE_COMMAND=$(abspath $(or $(CARGO_TARGET_DIR),target)/debug/everyline) $(BIN)/python -m pytest $(TESTS)
+
+# Three repeats take less than four minutes.
+bench-python: $(PACKAGE_READY)
+	while read -r wanted; do case "$$wanted" in \#*) ;; *) $(PIP_INSTALL) "$$wanted" || true ;; esac; done < requirements/bench.txt
+	$(BIN)/python bench/python_speed.py --out bench/results/$$(date -u +%F)-python --readme bench/README.md $(BENCH)
 
 bench:
 	cargo run --release -p everyline-bench -- $(BENCH)

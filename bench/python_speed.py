@@ -1,12 +1,14 @@
 """Speed of log calls from Python, beside the handlers people use, in one run.
 
+    make bench-python
     python bench/python_speed.py --out bench/results/2026-11-25-python --readme bench/README.md
 
 Each rival runs in an interpreter of its own, with the same format, and all take turns within each repeat. A
 run has two loops: one without a clock in it, for records per second until all are in the file, and one
 that clocks each call. Afterwards the lines in the files are counted, by number and writer. A rival that
 lost or doubled lines is marked. What is not installed is left out and named. Needs `pip install
-concurrent-log-handler loguru picologging` beside everyline for all rows.
+concurrent-log-handler loguru picologging` beside everyline for all rows. A new repeat is begun only while
+there is time for it (`--seconds`).
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import logging.handlers
 import os
 import platform
 import re
+import resource
 import shutil
 import statistics
 import subprocess
@@ -31,6 +34,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import plot
+
 FORMAT = "%(asctime)s [%(process)d] %(levelname)s %(name)s %(message)s"
 LOGURU_FORMAT = "{time:YYYY-MM-DD HH:mm:ss,SSS} [{process}] {level} bench {message}"
 MESSAGE = "writer %d record %d of an ordinary length, as services log them"
@@ -38,8 +43,12 @@ MESSAGE = "writer %d record %d of an ordinary length, as services log them"
 ROTATION = {"maxBytes": 2_000_000, "backupCount": 1000}
 
 # Calls for each process: of the loop that is timed as a whole, and of the loop that clocks each call.
-CALLS = {1: (60_000, 20_000), 8: (8_000, 3_000)}
-Log = Callable[[int, int], Any]
+CALLS = {1: (30_000, 10_000), 2: (12_000, 4_000), 8: (4_000, 1_500), 32: (1_000, 400)}
+# With these numbers of processes all rivals run; with the others those that are drawn over processes.
+FULL = (1, 8)
+# The faster ones make more calls, so that a run is more than its start.
+MORE = {"native": 6, "os.write": 6, "everyline": 2}
+Log = Callable[[str, int, int], Any]
 Made = tuple[Log, Callable[[], Any]]
 
 
@@ -48,7 +57,7 @@ Made = tuple[Log, Callable[[], Any]]
 
 def by_logger(logger: Any, close: Callable[[], Any]) -> Made:
     info = logger.info
-    return (lambda writer, number: info(MESSAGE, writer, number)), close
+    return info, close
 
 
 def stock(handler: logging.Handler) -> Made:
@@ -67,7 +76,7 @@ def null(path: str) -> Made:
 def os_write(path: str) -> Made:
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     head = f"2026-11-25 00:00:00,000 [{os.getpid()}] INFO bench "
-    return (lambda w, n: os.write(descriptor, f"{head}{MESSAGE % (w, n)}\n".encode())), lambda: None
+    return (lambda m, w, n: os.write(descriptor, f"{head}{m % (w, n)}\n".encode())), lambda: None
 
 
 def stdlib_file(path: str) -> Made:
@@ -101,7 +110,7 @@ def picologging(path: str) -> Made:
 def ours(path: str, native: bool = False, formatter: str = "", **options: Any) -> Made:
     everyline = importlib.import_module("everyline")
     if native:
-        importlib.import_module("everyline._fast").install_loggers()
+        everyline.install(loggers=True)
     handler = everyline.RotatingFileHandler(path, encoding="utf-8", **ROTATION, **options)
     log, close = stock(handler)
     if formatter == "json":
@@ -148,7 +157,7 @@ class Loguru:
 
     def worker(self) -> Made:
         info = self.logger.info
-        return (lambda writer, number: info(MESSAGE % (writer, number))), self.logger.complete
+        return (lambda message, writer, number: info(message % (writer, number))), self.logger.complete
 
     def start(self) -> None:
         pass
@@ -181,36 +190,54 @@ RIVALS: dict[str, tuple[Callable[[str], Any], str]] = {
     ),
 }
 
+# Those drawn over the number of processes.
+DRAWN = (
+    "bare os.write of a ready line",
+    "logging.RotatingFileHandler",
+    "concurrent-log-handler",
+    "everyline, stock Logger, write-through",
+    "everyline, native Logger, write-through",
+    "everyline, native Logger, deferred",
+)
+
 
 # One run, in an interpreter of its own
 
 
 def worker(made: Made, writer: int, calls: tuple[int, int], gate: int, results: int) -> None:
     log, close = made
-    log(writer, -1)
+    log(MESSAGE, writer, -1)
     os.read(gate, 1)
-    started = time.monotonic()
+    spent, started = cpu_s(), time.monotonic()
     for number in range(calls[0]):
-        log(writer, number)
+        log(MESSAGE, writer, number)
     called = time.monotonic()
     # The clock's own cost is part of each latency.
     clock, took = time.perf_counter_ns, []
     for number in range(calls[0], calls[0] + calls[1]):
         before = clock()
-        log(writer, number)
+        log(MESSAGE, writer, number)
         took.append(clock() - before)
     closing = time.monotonic()
     close()
     closed = time.monotonic()
+    report = {"started": started, "called": called, "flush_s": closed - closing, "cpu_s": cpu_s() - spent}
     with os.fdopen(results, "w") as file:
-        json.dump({"started": started, "called": called, "flush_s": closed - closing, "took": took}, file)
+        json.dump({**report, "took": took}, file)
+
+
+def cpu_s() -> float:
+    """Of this process and all its threads."""
+    spent = resource.getrusage(resource.RUSAGE_SELF)
+    return spent.ru_utime + spent.ru_stime
 
 
 def one_run(name: str, processes: int, directory: str) -> dict[str, Any]:
     make = RIVALS[name][0]
     path = os.path.join(directory, "app.log")
     shared = make(path) if isinstance(make, type) else None
-    calls = CALLS[processes]
+    more = next((times for word, times in MORE.items() if word in name), 1)
+    calls = (CALLS[processes][0] * more, CALLS[processes][1] * more)
     gate_read, gate = os.pipe()
     children = []
     for writer in range(processes):
@@ -225,6 +252,7 @@ def one_run(name: str, processes: int, directory: str) -> dict[str, Any]:
     if shared:
         shared.start()
     time.sleep(0.3 + 0.02 * processes)
+    before_s = cpu_s()
     os.write(gate, b"g" * processes)
     reports = []
     for _, reading in children:
@@ -236,6 +264,7 @@ def one_run(name: str, processes: int, directory: str) -> dict[str, Any]:
     if shared:
         shared.stop()
     stop_s = time.monotonic() - stopping
+    spent_s = sum(r["cpu_s"] for r in reports) + (cpu_s() - before_s if shared else 0)
     took = sorted(t for report in reports for t in report["took"])
     called_s = max(r["called"] for r in reports) - min(r["started"] for r in reports)
     # What was still on its way when the calls had returned is part of the first loop, by its share.
@@ -244,7 +273,9 @@ def one_run(name: str, processes: int, directory: str) -> dict[str, Any]:
     everything = processes * (sum(calls) + 1)
     return {
         "records_s": processes * calls[0] / (called_s + rest_s),
+        "cpu_us": spent_s * 1e6 / everything,
         "p50_ns": took[len(took) // 2],
+        "p90_ns": took[len(took) * 90 // 100],
         "p99_ns": took[len(took) * 99 // 100],
         "p999_ns": took[len(took) * 999 // 1000],
         "max_ns": took[-1],
@@ -254,8 +285,9 @@ def one_run(name: str, processes: int, directory: str) -> dict[str, Any]:
 
 
 LINE = re.compile(
-    rb'(?:\{"time":")?\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d[,.]\d{3}[ Z].*'
-    rb'writer (\d+) record (-?\d+) of an ordinary length, as services log them(?:"\})?'
+    rb'(?:\{"time": ")?\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d[,.]\d{3}[ Z].*'
+    rb"writer (\d+) record (-?\d+) of an ordinary length, as services log them"
+    rb'(?:", "pid": \d+, "thread": "[^"]*"\})?'
 )
 
 
@@ -299,7 +331,7 @@ def disabled() -> dict[str, float]:
             pass
 
     empty, theirs = measure(nothing), measure(loop)
-    importlib.import_module("everyline._fast").install_loggers()
+    importlib.import_module("everyline").install(loggers=True)
     return {"loop_ns": empty, "stdlib_ns": theirs, "native_ns": measure(loop)}
 
 
@@ -339,25 +371,35 @@ def machine(where: str) -> dict[str, Any]:
     }
 
 
-def all_runs(repeats: int, where: str, only: str) -> dict[str, Any]:
+def all_runs(repeats: int, seconds: float, where: str, only: str) -> dict[str, Any]:
     names = [n for n, (_, module) in RIVALS.items() if installed(module) and only in n]
     absent = [n for n, (_, module) in RIVALS.items() if not installed(module)]
     data: dict[str, Any] = {"machine": machine(where), "absent": absent, "runs": [], "disabled": []}
+    began = time.monotonic()
     for repeat in range(repeats):
+        spent = time.monotonic() - began
+        if repeat and spent * (repeat + 1) / repeat > seconds:
+            break
         data["disabled"].append(child("disabled"))
         for processes in CALLS:
             # Another one is first each time.
             for name in names[repeat % len(names) :] + names[: repeat % len(names)]:
-                directory = tempfile.mkdtemp(dir=where)
-                load = os.getloadavg()[0]
-                run = child(name, str(processes), directory)
-                shutil.rmtree(directory)
-                data["runs"].append(
-                    {"rival": name, "processes": processes, "repeat": repeat, "load": load, **run}
-                )
-                print(f"{processes} {name}: {run['records_s']:.0f}/s p50 {run['p50_ns']} ns", file=sys.stderr)
+                if processes in FULL or name in DRAWN:
+                    data["runs"].append(measured(name, processes, repeat, where))
     data["machine"]["load_at_end"] = os.getloadavg()
+    data["machine"]["took_s"] = round(time.monotonic() - began)
     return data
+
+
+def measured(name: str, processes: int, repeat: int, where: str) -> dict[str, Any]:
+    directory = tempfile.mkdtemp(dir=where)
+    load = os.getloadavg()[0]
+    try:
+        run = child(name, str(processes), directory)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+    print(f"{processes} {name}: {run['records_s']:.0f}/s p50 {run['p50_ns']} ns", file=sys.stderr)
+    return {"rival": name, "processes": processes, "repeat": repeat, "load": load, **run}
 
 
 def median(data: dict[str, Any], name: str, processes: int, key: str) -> float | None:
@@ -391,7 +433,9 @@ def report(data: dict[str, Any]) -> str:
         f"{told['date']}, {told['processors']} x {told['processor']}, Linux {told['kernel']}, CPython "
         f"{told['python']}, {told['file_system']}. Load average at the start {load[0]}, "
         f"at the end {load[1]}.",
-        "Medians over the repeats; the lines are those of the worst repeat.",
+        f"{max(r['repeat'] for r in data['runs']) + 1} repeats in {told['took_s']} s, medians over them; the "
+        "lines are those of the worst repeat. A pair of clock readings takes 0.08 µs, "
+        "which is part of each latency.",
         "",
     ]
     reference = "logging.RotatingFileHandler"
@@ -399,15 +443,19 @@ def report(data: dict[str, Any]) -> str:
         lines += [
             f"### {processes} process{'es' if processes > 1 else ''}",
             "",
-            "| | records/s | / RotatingFileHandler | p50 µs | p99 µs | p99.9 µs | lines in the files |",
-            "| --- | ---: | ---: | ---: | ---: | ---: | --- |",
+            "| | records/s | / RotatingFileHandler | CPU µs | p50 µs | p99 µs | p99.9 µs "
+            "| lines in the files |",
+            "| --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |",
         ]
         base = median(data, reference, processes, "records_s") or 1.0
         for name in RIVALS:
             speed = median(data, name, processes, "records_s")
             if speed is None:
                 continue
-            cells = [micro(median(data, name, processes, key)) for key in ("p50_ns", "p99_ns", "p999_ns")]
+            cpu = median(data, name, processes, "cpu_us") or 0.0
+            cells = [f"{cpu:.2f}"] + [
+                micro(median(data, name, processes, key)) for key in ("p50_ns", "p99_ns", "p999_ns")
+            ]
             lines.append(
                 f"| {name} | {speed:,.0f} | {speed / base:.1f}x | {' | '.join(cells)} "
                 f"| {verdict(data, name, processes)} |"
@@ -487,18 +535,20 @@ def main() -> None:
         print(json.dumps(result))
         return
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=5, help="at most; see --seconds")
+    parser.add_argument("--seconds", type=float, default=200, help="no repeat is begun that would end later")
     parser.add_argument("--dir", default=tempfile.gettempdir(), help="where the logs are written")
     parser.add_argument("--only", default="", help="only rivals with this in their name")
     parser.add_argument("--out", type=Path, help="directory for the raw data")
     parser.add_argument("--readme", type=Path, help="document to put the tables into")
     options = parser.parse_args()
-    data = all_runs(options.repeats, options.dir, options.only)
+    data = all_runs(options.repeats, options.seconds, options.dir, options.only)
     text = report(data)
     print(text)
     if options.out:
         options.out.mkdir(parents=True, exist_ok=True)
         (options.out / "python.json").write_text(json.dumps(data, indent=1) + "\n")
+        plot.draw(data, DRAWN, options.out)
     if options.readme:
         put_into(options.readme, text)
 

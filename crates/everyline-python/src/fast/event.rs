@@ -12,9 +12,10 @@ use super::formatter::{Body, Failure, Formatter, Pieces};
 use super::handler::with_message;
 use super::json;
 use super::parse::Piece;
+use super::plan::Facts;
 use super::raw::{self, Arguments};
 use super::text::{Refused, Text, Value};
-use super::watch::{Logging, get};
+use super::watch::{Logging, get, logging};
 
 /// Fields that can be had without a record.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -123,6 +124,8 @@ pub struct Event<'a, 'py> {
     pub arguments: Arguments<'a, 'py>,
     pub first: usize,
     pub moment: Moment,
+    /// What is known beforehand.
+    pub facts: Option<&'a Facts>,
 }
 
 /// `created` and its kin.
@@ -141,6 +144,11 @@ enum ClockKind {
     Seconds { whole: bool },
 }
 
+/// Finds out what this interpreter's records ask for the time.
+pub fn find_clock(py: Python<'_>) -> PyResult<()> {
+    clock_kind(py, logging(py)?).map(drop)
+}
+
 fn clock_kind(py: Python<'_>, logging: &Logging) -> PyResult<ClockKind> {
     static KIND: PyOnceLock<ClockKind> = PyOnceLock::new();
     KIND.get_or_try_init(py, || {
@@ -156,27 +164,49 @@ fn clock_kind(py: Python<'_>, logging: &Logging) -> PyResult<ClockKind> {
 }
 
 impl Moment {
+    /// The same as [`now`](Self::now), where the interpreter's clock has not been replaced.
+    pub fn at_once(py: Python<'_>, logging: &Logging) -> Result<Self, Failure> {
+        let kind = clock_kind(py, logging)?;
+        let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: the structure is ours. The clock is the one of `time.time`.
+        unsafe { libc::clock_gettime(libc::CLOCK_REALTIME, &raw mut now) };
+        let nanos = now.tv_sec * 1_000_000_000 + now.tv_nsec;
+        Ok(match kind {
+            ClockKind::Nanos => Self::of_nanos(nanos),
+            // As the interpreter turns it into a float.
+            ClockKind::Seconds { whole } if now.tv_nsec == 0 => Self::of_seconds(now.tv_sec as f64, whole),
+            ClockKind::Seconds { whole } => Self::of_seconds(nanos as f64 / 1e9, whole),
+        })
+    }
+
+    fn of_nanos(nanos: i64) -> Self {
+        let created = nanos as f64 / 1e9;
+        let mut msecs = (nanos.rem_euclid(1_000_000_000) / 1_000_000) as f64;
+        if msecs == 999.0 && created as i64 != nanos.div_euclid(1_000_000_000) {
+            msecs = 0.0;
+        }
+        Self { created, msecs, nanos: Some(nanos) }
+    }
+
+    fn of_seconds(created: f64, whole: bool) -> Self {
+        let msecs = (created - created.trunc()) * 1000.0;
+        Self { created, msecs: if whole { msecs.trunc() } else { msecs }, nanos: None }
+    }
+
     pub fn now(py: Python<'_>, logging: &Logging) -> Result<Self, Failure> {
         let time = logging.now(py, intern!(py, "time")).ok_or(Failure::Refused)?;
         match clock_kind(py, logging)? {
             ClockKind::Nanos => {
                 let now = time.getattr(intern!(py, "time_ns"))?.call0()?;
                 let nanos: i64 = now.extract().map_err(|_| Failure::Refused)?;
-                let created = nanos as f64 / 1e9;
-                let mut msecs = (nanos.rem_euclid(1_000_000_000) / 1_000_000) as f64;
-                if msecs == 999.0 && created as i64 != nanos.div_euclid(1_000_000_000) {
-                    msecs = 0.0;
-                }
-                Ok(Self { created, msecs, nanos: Some(nanos) })
+                Ok(Self::of_nanos(nanos))
             }
             ClockKind::Seconds { whole } => {
                 let now = time.getattr(intern!(py, "time"))?.call0()?;
                 if !raw::is_exact_float(&now) {
                     return Err(Failure::Refused);
                 }
-                let created: f64 = now.extract()?;
-                let msecs = (created - created.trunc()) * 1000.0;
-                Ok(Self { created, msecs: if whole { msecs.trunc() } else { msecs }, nanos: None })
+                Ok(Self::of_seconds(now.extract()?, whole))
             }
         }
     }
@@ -306,7 +336,7 @@ impl<'py> Event<'_, 'py> {
     }
 
     fn value<'v>(
-        &self,
+        &'v self,
         field: Field,
         message: &'v [u8],
         caller: &mut Option<Caller<'py>>,
@@ -319,6 +349,16 @@ impl<'py> Event<'_, 'py> {
             let module = self.logging.now(py, module).ok_or(Failure::Refused)?;
             Ok::<_, Failure>(module.getattr(function)?.call0()?)
         };
+        if let Some(facts) = self.facts {
+            match field {
+                Field::Name => return Ok(Owned::Value(Value::Bytes(&facts.name))),
+                Field::LevelName => return Ok(Owned::Value(Value::Bytes(&facts.level_name))),
+                Field::Process if facts.is_pid_plain => {
+                    return Ok(Owned::Value(Value::Int(i64::from(everyline::process_id()))));
+                }
+                _ => {}
+            }
+        }
         Ok(match field {
             Field::Name => Owned::Object(get(self.logger, intern!(py, "name")).ok_or(Failure::Refused)?),
             Field::LevelNo => Owned::Value(Value::Int(self.level)),

@@ -22,6 +22,8 @@ pub enum Failure {
     Refused,
     /// What Python's format would have raised.
     Raised(PyErr),
+    /// What `handleError` raised, for the caller.
+    Reported(PyErr),
 }
 
 impl From<PyErr> for Failure {

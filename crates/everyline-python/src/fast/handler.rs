@@ -17,8 +17,9 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyDict, PyString, PyType};
 
-use super::event::Direct;
+use super::event::{self, Direct};
 use super::formatter::{Failure, Formatter};
+use super::plan::{self, EmitPlan};
 use super::raw::{self, Arguments};
 use super::text::Text;
 use super::watch::{Logging, Watch, get, logging};
@@ -83,6 +84,10 @@ pub fn register<'py>(
     failed: &Bound<'py, PyAny>,
 ) -> PyResult<()> {
     let py = engine.py();
+    // What runs Python's code to find out, before the first log call.
+    raw::try_versions(py);
+    plan::try_versions(py);
+    event::find_clock(py)?;
     HOME.get_or_try_init(py, || -> PyResult<Home> {
         let kinds = [
             Kind::new(engine, emit_of_engine_handler, &["_encode", "_its_codec"])?,
@@ -380,6 +385,7 @@ fn emit<'py>(kind: usize, handler: &Bound<'py, PyAny>, arguments: Arguments<'_, 
             }
             Err(Failure::Refused) => {}
             Err(Failure::Raised(error)) => return report(handler, &record, error),
+            Err(Failure::Reported(error)) => return Err(error),
         }
     }
     PYTHON_EMIT.fetch_add(1, Ordering::Relaxed);
@@ -404,9 +410,25 @@ fn emit_native(handler: &Bound<'_, PyAny>, record: &Bound<'_, PyAny>) -> Result<
     if !is_plain_record(logging, record) {
         return Err(Failure::Refused);
     }
+    if let Some((plan, appender, known)) = EmitPlan::take(logging, handler) {
+        plan.keep(handler);
+        return emit_known(record, appender.get(), &known);
+    }
     let dict = raw::instance_dict(handler).ok_or(Failure::Refused)?;
     let appender = appender_of(&dict).ok_or(Failure::Refused)?;
+    let plan = EmitPlan::of(logging, handler);
     let known = known(logging, handler, &dict, appender.get()).ok_or(Failure::Refused)?;
+    if let Some(plan) = plan
+        && plan.is_of(&known)
+    {
+        plan.keep(handler);
+    }
+    emit_known(record, appender.get(), &known)
+}
+
+#[inline]
+fn emit_known(record: &Bound<'_, PyAny>, appender: &Appender, known: &Handler) -> Result<(), Failure> {
+    let py = record.py();
     let compiled = known.found.as_ref().map_err(|_| Failure::Refused)?;
     let attributes = raw::instance_dict(record).ok_or(Failure::Refused)?;
     let level = get(&attributes, intern!(py, "levelno")).ok_or(Failure::Refused)?;
@@ -414,7 +436,7 @@ fn emit_native(handler: &Bound<'_, PyAny>, record: &Bound<'_, PyAny>) -> Result<
     with_line(|line| {
         compiled.formatter.write(record, &attributes, line)?;
         compiled.finish(py, line)?;
-        Ok(append(py, appender.get(), level, &line.bytes)?)
+        Ok(append(py, appender, level, &line.bytes)?)
     })
 }
 

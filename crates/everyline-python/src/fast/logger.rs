@@ -18,6 +18,7 @@ use pyo3::types::{PyDict, PyList, PyTuple, PyType};
 use super::event::{Event, Moment};
 use super::formatter::Failure;
 use super::handler::{self, Handler, NO_RECORD, appender_of, known, method, with_line};
+use super::plan::{self, Plan};
 use super::raw::{self, Arguments};
 use super::text::Text;
 use super::watch::{Logging, get, logging};
@@ -118,6 +119,14 @@ fn attempt<'py>(
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
     let py = arguments.py;
     let logging = logging(py)?;
+    if index < LOG
+        && !arguments.has_names()
+        && let Some(plan) = plan::take(logging, logger, index)
+    {
+        let done = by_plan(logging, before, logger, index, &plan, arguments);
+        plan::keep(logger, plan);
+        return ended(py, done);
+    }
     if !is_plain_class(logging, logger) {
         return Ok(None);
     }
@@ -140,12 +149,26 @@ fn attempt<'py>(
         },
         _ => LEVELS[index],
     };
-    match without_record(logging, before, logger, &dict, number, level, arguments, first) {
+    let planned = if index < LOG { Plan::of(logging, logger, index, level).map(Box::new) } else { None };
+    let done = without_record(logging, before, logger, &dict, number, level, arguments, first);
+    if let (Some(plan), Ok(())) = (planned, &done)
+        && plan.holds(logging, logger, index)
+        && plan.is_of_use(py)
+    {
+        plan::keep(logger, plan);
+    }
+    ended(py, done)
+}
+
+/// None: the standard library's method has to run.
+#[inline]
+fn ended(py: Python<'_>, done: Result<(), Failure>) -> PyResult<Option<Bound<'_, PyAny>>> {
+    match done {
         Ok(()) => Ok(Some(py.None().into_bound(py))),
         Err(Failure::Refused) => Ok(None),
         // The standard library's path reports it, with a record.
         Err(Failure::Raised(error)) if error.is_instance_of::<PyException>(py) => Ok(None),
-        Err(Failure::Raised(error)) => Err(error),
+        Err(Failure::Raised(error) | Failure::Reported(error)) => Err(error),
     }
 }
 
@@ -351,6 +374,46 @@ fn is_empty(list: Option<Bound<'_, PyAny>>) -> bool {
     list.is_some_and(|list| list.cast_exact::<PyList>().is_ok_and(|list| list.is_empty()))
 }
 
+/// A call that comes to the same as the last one of its kind.
+#[inline]
+fn by_plan<'py>(
+    logging: &Logging,
+    before: &'static Before,
+    logger: &Bound<'py, PyAny>,
+    index: usize,
+    plan: &Plan,
+    arguments: Arguments<'_, 'py>,
+) -> Result<(), Failure> {
+    let py = arguments.py;
+    let (handler, appender, known) = plan.only_target(py).ok_or(Failure::Refused)?;
+    let dict = raw::instance_dict(logger).ok_or(Failure::Refused)?;
+    let facts = &plan.facts;
+    let moment = if facts.is_time_plain { Moment::at_once(py, logging)? } else { Moment::now(py, logging)? };
+    let level_object = before.levels[index].bind(py);
+    let event = Event {
+        logging,
+        logger: &dict,
+        level: LEVELS[index],
+        level_object,
+        arguments,
+        first: 0,
+        moment,
+        facts: Some(facts),
+    };
+    let compiled = known.found.as_ref().map_err(|_| Failure::Refused)?;
+    let direct = compiled.direct.as_ref().map_err(|_| Failure::Refused)?;
+    let appended = with_line(|line| {
+        event.write(&compiled.formatter, direct, line)?;
+        compiled.finish(py, line)?;
+        let urgency = LEVELS[index].clamp(0, 255) as u8;
+        Ok::<_, Failure>(handler::append(py, appender.get(), urgency, &line.bytes))
+    })?;
+    NO_RECORD.fetch_add(1, Ordering::Relaxed);
+    let Err(error) = appended else { return Ok(()) };
+    let target = Target { handler, appender, known: Arc::clone(&known) };
+    report(before, &target, logger, &event, error).map_err(Failure::Reported)
+}
+
 // One log call is that many things.
 #[allow(clippy::too_many_arguments)]
 fn without_record<'py>(
@@ -367,7 +430,7 @@ fn without_record<'py>(
     let mut found = Vec::new();
     targets(logging, logger, dict, level, &mut found).map_err(|_| Failure::Refused)?;
     let moment = Moment::now(py, logging)?;
-    let event = Event { logging, logger: dict, level, level_object, arguments, first, moment };
+    let event = Event { logging, logger: dict, level, level_object, arguments, first, moment, facts: None };
     let urgency = level.clamp(0, 255) as u8;
     let write = |target: &Target<'py>, line: &mut Text| -> Result<(), Failure> {
         let compiled = target.known.found.as_ref().map_err(|_| Failure::Refused)?;
@@ -378,7 +441,7 @@ fn without_record<'py>(
     let append = |target: &Target<'py>, line: &Text| -> Result<(), Failure> {
         match handler::append(py, target.appender.get(), urgency, &line.bytes) {
             Ok(()) => Ok(()),
-            Err(error) => report(before, target, logger, &event, error).map_err(Failure::Raised),
+            Err(error) => report(before, target, logger, &event, error).map_err(Failure::Reported),
         }
     };
     // Nothing is appended before all lines are made: what fails until then is done again with a record.
@@ -398,14 +461,7 @@ fn without_record<'py>(
         }
     };
     NO_RECORD.fetch_add(1, Ordering::Relaxed);
-    match appended {
-        // From `handleError`: the application's business, and not to be done again.
-        Err(Failure::Raised(error)) => {
-            error.restore(py);
-            Err(Failure::Raised(PyErr::fetch(py)))
-        }
-        other => other,
-    }
+    appended
 }
 
 /// A line was made and not accepted: `handleError` gets a record of it.
@@ -431,7 +487,7 @@ pub fn explain(logger: &Bound<'_, PyAny>, level: i64) -> PyResult<Option<&'stati
     let py = logger.py();
     let logging = logging(py)?;
     let class = logger.get_type();
-    if !raw::versions_work(py) {
+    if !raw::versions_work() {
         return Ok(Some("this interpreter does not tell when a class is changed"));
     }
     let Some(before) = BEFORE.get(py) else { return Ok(Some("native methods are not installed")) };

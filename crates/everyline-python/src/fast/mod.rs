@@ -10,6 +10,7 @@ pub mod handler;
 pub mod json;
 pub mod logger;
 pub mod parse;
+mod plan;
 pub mod raw;
 pub mod text;
 pub mod watch;

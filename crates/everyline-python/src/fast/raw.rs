@@ -5,10 +5,10 @@
 //! is compiled and Python's own code runs.
 
 use std::ffi::{CString, c_char, c_int, c_long, c_ulong, c_void};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString, PyType};
 
 // In the stable ABI since 3.10, exported with the same signature by 3.9.
@@ -212,7 +212,7 @@ pub fn version_of_class(class: &Bound<'_, PyType>) -> Version {
 
 /// The version of a class, given one by looking something up; None where versions do not work or have run out.
 pub fn fresh_version(class: &Bound<'_, PyType>) -> Option<Version> {
-    if !versions_work(class.py()) {
+    if !versions_work() {
         return None;
     }
     let _ = class.getattr("__everyline_version__");
@@ -220,10 +220,17 @@ pub fn fresh_version(class: &Bound<'_, PyType>) -> Option<Version> {
     (version.0 > 1).then_some(version)
 }
 
-/// Whether versions move as they should. Asked once.
-pub fn versions_work(py: Python<'_>) -> bool {
-    static WORK: PyOnceLock<bool> = PyOnceLock::new();
-    *WORK.get_or_init(py, || check_versions(py).unwrap_or(false))
+static WORK: AtomicBool = AtomicBool::new(false);
+
+/// Whether versions move as they should. False before it was tried.
+#[inline]
+pub fn versions_work() -> bool {
+    WORK.load(Ordering::Relaxed)
+}
+
+/// Tries it. When the package is imported, not at a log call: a signal handler that came in between would try, too.
+pub fn try_versions(py: Python<'_>) {
+    WORK.store(check_versions(py).unwrap_or(false), Ordering::Relaxed);
 }
 
 fn check_versions(py: Python<'_>) -> PyResult<bool> {

@@ -118,6 +118,8 @@ pub struct Logging {
     pub localtime: Py<PyAny>,
     pub gmtime: Py<PyAny>,
     pub getpid: Py<PyAny>,
+    pub time: Py<PyAny>,
+    pub time_ns: Py<PyAny>,
     pub generic_getattribute: Py<PyAny>,
 }
 
@@ -142,6 +144,8 @@ pub fn logging(py: Python<'_>) -> PyResult<&'static Logging> {
             function: function.get_type().into_any().unbind(),
             localtime: time.getattr("localtime")?.unbind(),
             gmtime: time.getattr("gmtime")?.unbind(),
+            time: time.getattr("time")?.unbind(),
+            time_ns: time.getattr("time_ns")?.unbind(),
             getpid: py.import("os")?.getattr("getpid")?.unbind(),
             generic_getattribute: py.get_type::<PyAny>().getattr("__getattribute__")?.unbind(),
         })
