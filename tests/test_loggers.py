@@ -100,8 +100,6 @@ def ours(log: Path, native: None) -> Iterator[Ours]:
     made = Ours(log)
     yield made
     made.handler.close()
-    # It stays known to `logging`, which looks at the parents of all.
-    made.logger.parent = logging.root
     made.logger.handlers[:] = []
 
 
