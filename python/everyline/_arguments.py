@@ -9,7 +9,14 @@ from typing import Any
 
 
 def text_encoding(encoding: str | None) -> str:
-    """`io.text_encoding` for a constructor's argument: also on Python 3.9, which has none."""
+    """`io.text_encoding` for a constructor's argument: also on Python 3.9, which has none.
+
+    TypeError for what is no text, LookupError for an empty name, as `open` has it.
+    """
+    if encoding is not None and not isinstance(encoding, str):
+        raise TypeError(f"encoding: {encoding!r} is not a name or None")
+    if encoding == "":
+        raise LookupError("unknown encoding: ''")
     known = getattr(io, "text_encoding", None)
     if known is not None:
         # The frame to warn about is that of the constructor's caller.

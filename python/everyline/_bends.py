@@ -16,6 +16,7 @@ _HOME = frozenset(
     {
         "everyline.handlers",
         "everyline._engine_handler",
+        "everyline._stepping",
         "everyline._rotating",
         "everyline._timed",
         "everyline.concurrent_log_handler",

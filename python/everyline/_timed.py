@@ -67,7 +67,8 @@ class ByTime(Rotating):
         return int(units) if units >= 1 and units == int(units) and units < 1 << 31 else None
 
     def _schedule(self, units: int) -> dict[str, Any]:
-        at = self.atTime
+        # As Python's, which looks at it for these only.
+        at = self.atTime if self.when == "MIDNIGHT" or self.when.startswith("W") else None
         at_s = None if at is None else (at.hour * 60 + at.minute) * 60 + at.second
         when = f"W{self.dayOfWeek}" if self.when.startswith("W") else self.when
         return {"when": when, "interval": units, "at_time": at_s, "utc": bool(self.utc)}

@@ -16,10 +16,11 @@ from typing import Any
 from everyline import _archives
 from everyline._arguments import engine_options, text_encoding
 from everyline._bends import WATCHED
-from everyline._engine_handler import EngineHandler, PythonsFileHandler
+from everyline._engine_handler import EngineHandler
 from everyline._in_place_of import InPlaceOf, of_pythons
 from everyline._rotating import Rotating
 from everyline._step import is_in_step
+from everyline._stepping import PythonsFileHandler
 from everyline._stream import LogStream
 from everyline._timed import ByTime, unit, units_of
 

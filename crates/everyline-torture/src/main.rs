@@ -69,6 +69,9 @@ pub struct Run {
     /// Only this case (may be given several times).
     #[arg(long)]
     pub only: Vec<String>,
+    /// The case `steps` dies at this step only.
+    #[arg(long)]
+    pub step: Option<String>,
     /// How long a holder stays stopped, s.
     #[arg(long, default_value_t = 10)]
     pub stop_seconds: u64,

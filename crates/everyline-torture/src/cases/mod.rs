@@ -50,6 +50,8 @@ pub struct Arena {
     pub rng: Rng,
     pub processes: u32,
     pub stop: Duration,
+    /// The only step to die at, if any.
+    pub step: Option<String>,
     pub until: Instant,
     /// Mounts are possible, and private.
     pub mounts: bool,
@@ -84,6 +86,7 @@ impl Arena {
             rng,
             processes,
             stop,
+            step: run.step.clone(),
             until,
             mounts,
             second_ground,

@@ -72,7 +72,8 @@ fn run(arena: &mut Arena) -> io::Result<()> {
     let mut turn = 0;
     // Every step at least once, whatever the time; then again with other counts.
     while turn == 0 || arena.has_time() {
-        for step in everyline::step_names() {
+        let only = arena.step.clone();
+        for step in everyline::step_names().filter(|step| only.as_deref().is_none_or(|only| only == *step)) {
             if turn > 0 && !arena.has_time() {
                 break;
             }

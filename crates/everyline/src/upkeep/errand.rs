@@ -64,6 +64,9 @@ impl Errand {
         match std::mem::replace(&mut *state, State::Taken) {
             State::Waiting(chore) => Some(chore),
             other => {
+                // Withdrawn, or left in the parent of this process. With the lock: whoever leaves the next one says so
+                // after it.
+                self.waits.store(false, Ordering::Relaxed);
                 *state = other;
                 None
             }
