@@ -39,17 +39,29 @@ class Staged:
         self.rollover_at = rollover_at
 
 
+def stem(name: str) -> str:
+    """What stands for the log's name in a staged one: the same as the engine's (`rotation/naming.rs`)."""
+    data = os.fsencode(name)
+    if len(data) <= 200:
+        return name
+    value = 0xCBF29CE484222325
+    for byte in data:
+        value = (value ^ byte) * 0x100000001B3 % (1 << 64)
+    begins = data[:184].decode("utf-8", "ignore")
+    return begins + "~" * (185 - len(begins.encode())) + f"{value:016x}"
+
+
 def staged_name(handler: Rotating) -> str:
     """A new staged name, as the engine makes them (`rotation/naming.rs`)."""
     folder, name = os.path.split(handler.baseFilename)
     rollover_at = int(getattr(handler, "rolloverAt", 0) or 0)
-    return os.path.join(folder, f".{name}.staged-{time.time_ns():016x}-{rollover_at:x}")
+    return os.path.join(folder, f".{stem(name)}.staged-{time.time_ns():016x}-{rollover_at:x}")
 
 
 def waiting(handler: Rotating, age_s: float = 0) -> list[Staged]:
     """The staged files of this log of at least that age, oldest first."""
     folder, name = os.path.split(handler.baseFilename)
-    pattern = re.compile(rf"\.{re.escape(name)}\.staged-([0-9a-f]{{16}})-([0-9a-f]+)(?:\.gz)?")
+    pattern = re.compile(rf"\.{re.escape(stem(name))}\.staged-([0-9a-f]{{16}})-([0-9a-f]+)(?:\.gz)?")
     names = sorted(name for name in os.listdir(folder) if pattern.fullmatch(name))
     found = []
     for name in names:

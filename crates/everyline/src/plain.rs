@@ -149,7 +149,7 @@ fn descriptor(path: &Path) -> Option<i32> {
 /// True for errors at attach under which plain appends are still the right thing to do for an application.
 pub fn is_degradable(error: &Error) -> bool {
     match error.kind() {
-        ErrorKind::Os => error.raw_os_error() != Some(libc::ENOENT) && error.raw_os_error() != Some(libc::ENOTDIR),
+        ErrorKind::Os => !matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR | libc::ENAMETOOLONG)),
         ErrorKind::UnsupportedFileSystem
         | ErrorKind::ForeignJournal
         | ErrorKind::NoFreeSlot

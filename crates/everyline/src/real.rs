@@ -419,7 +419,7 @@ impl Env for Real {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
             _ => {}
         }
-        let temporary = format!(".{}.everyline-link", self.log.name);
+        let temporary = format!(".{}.everyline-link", crate::rotation::stem(&self.log.name));
         // Left by a holder who died here.
         let _ = rustix::fs::unlinkat(directory, temporary.as_str(), AtFlags::empty());
         rustix::fs::symlinkat(target, directory, temporary.as_str())?;

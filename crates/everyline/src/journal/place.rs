@@ -118,9 +118,6 @@ impl Log {
         let bad = |hint: &str| Error::new(ErrorKind::InvalidTarget, "open log", &path, hint);
         let name = path.file_name().ok_or_else(|| bad("this is not the name of a file"))?;
         let name = name.to_str().ok_or_else(|| bad("the name must be valid UTF-8"))?.to_owned();
-        if name.len() > 200 {
-            return Err(bad("the name is longer than 200 bytes, which leaves no room for the names of rotated files"));
-        }
         let parent = path.parent().ok_or_else(|| bad("this is not the name of a file"))?;
         let directory = rustix::fs::open(parent, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
             .map_err(|e| {
@@ -132,7 +129,7 @@ impl Log {
 
     /// Name of the outer directory, or of the anchor file.
     pub fn journal_name(&self) -> String {
-        format!(".{}.everyline", self.name)
+        format!(".{}.everyline", crate::rotation::stem(&self.name))
     }
 }
 

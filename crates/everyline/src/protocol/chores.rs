@@ -13,7 +13,7 @@ use super::commit::{Committer, load_id};
 use super::env::{Env, FileId};
 use super::step::Step;
 use super::trouble::{Failure, Operation, record_failure};
-use crate::rotation::Form;
+use crate::rotation::{self, Form};
 
 /// Something to be done to archives under the lease.
 #[derive(Clone, Debug)]
@@ -40,7 +40,7 @@ const OTHERS: usize = 64;
 /// Where an archive is compressed to. Hidden, so that no pattern of a log shipper finds it, and never an archive's name.
 /// One for each log: upkeep is one process's at a time.
 pub fn temporary(log: &str) -> String {
-    format!(".{log}.everyline-zip")
+    format!(".{}.everyline-zip", rotation::stem(log))
 }
 
 impl<E: Env> Committer<E> {

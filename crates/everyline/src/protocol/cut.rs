@@ -60,6 +60,10 @@ impl<E: Env> Committer<E> {
                     return self.rotation_failed(env, &failed(e));
                 }
             };
+            if !rotation::is_base_name(&name) {
+                // Of a name that no file system takes; a note could not hold it.
+                return self.rotation_failed(env, &Failure { operation: Operation::Rotate, errno: libc::ENAMETOOLONG });
+            }
             self.note_cut(env, known, &name, stamp);
             self.resume(env, false)?;
             if load_id(&env.control().file.id) != known {

@@ -9,5 +9,5 @@ mod schedule;
 
 pub(crate) use archives::{Family, Form, Key, expired, first_gap, next_clash};
 pub use naming::Naming;
-pub(crate) use naming::{cut_stamp, dated, is_base_name, numbered, sequence, staged};
+pub(crate) use naming::{cut_stamp, dated, is_base_name, numbered, sequence, staged, stem};
 pub use schedule::{Schedule, When};

@@ -12,10 +12,15 @@
 //! Nothing here looks at a directory; callers hand in the names. Names are text: a log whose name is not UTF-8 is the
 //! caller's to handle.
 
+use std::borrow::Cow;
+
 use super::schedule::{self, CUT_FORMAT, Schedule};
 
 /// Longest file name that Linux file systems take, in bytes.
 const NAME_BYTES_MAX: usize = 255;
+
+/// Longest log name that is used whole in the names of hidden files, in bytes: the longest of those has 54 more.
+const STEM_BYTES_MAX: usize = 200;
 
 /// Stamp of a sequence name: no mark that a shell or a URL minds.
 const SEQUENCE_FORMAT: &str = "%Y%m%dT%H%M%SZ";
@@ -100,7 +105,22 @@ pub fn cut_stamp(now_s: i64, utc: bool) -> String {
 /// The name of a file that waits for its own: unique, and in the order of cuts. `rollover_at_s` is when its period
 /// ended, or 0 without a schedule; both numbers are hexadecimal.
 pub fn staged(log: &str, now_ns: u64, rollover_at_s: u64) -> String {
-    format!(".{log}.staged-{now_ns:016x}-{rollover_at_s:x}")
+    format!(".{}.staged-{now_ns:016x}-{rollover_at_s:x}", stem(log))
+}
+
+/// What stands for the log's name in the names of hidden files beside it: the name, or, where those would be longer than
+/// a file system takes, its beginning and a hash of it. That is one byte longer than any name that is used whole.
+pub fn stem(log: &str) -> Cow<'_, str> {
+    if log.len() <= STEM_BYTES_MAX {
+        return Cow::Borrowed(log);
+    }
+    // FNV-1a: the same in every build, which `std`'s hashes are not.
+    let hash =
+        log.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, byte| (h ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    let end = (0..=STEM_BYTES_MAX - 16).rev().find(|at| log.is_char_boundary(*at)).unwrap_or(0);
+    let begins = &log[..end];
+    let tildes = "~".repeat(STEM_BYTES_MAX + 1 - 16 - begins.len());
+    Cow::Owned(format!("{begins}{tildes}{hash:016x}"))
 }
 
 /// True if `name` can be the name of a file in its directory: not empty, not too long, no path, no NUL.
@@ -194,6 +214,21 @@ mod tests {
             assert!(!name.ends_with(".log") && !name.starts_with("a.log") && is_base_name(name));
             assert_eq!((parse_numbered("a.log", name), parse_dated("a.log", name, None)), (None, None));
         }
+    }
+
+    #[test]
+    fn a_long_name_has_a_stem_of_its_own_that_is_no_other_names() {
+        assert_eq!(stem(&"a".repeat(200)), "a".repeat(200));
+        let names = [201, 202, 255].map(|n| "a".repeat(n)).into_iter();
+        let names: Vec<String> = names.chain([101, 127].map(|n| "ä".repeat(n))).collect();
+        let stems: Vec<_> = names.iter().map(|name| stem(name)).collect();
+        for (i, stem) in stems.iter().enumerate() {
+            assert_eq!(stem.len(), 201, "{stem}");
+            assert!(!stems[..i].contains(stem), "{stem}");
+        }
+        // In the names of journals on disk: it may not change.
+        assert_eq!(stems[0], format!("{}~9a253eda0ce95884", "a".repeat(184)));
+        assert!(is_base_name(&staged(&names[2], u64::MAX, u64::MAX)));
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod full;
 mod golden;
 mod identity;
 mod liveness;
+mod long_names;
 mod privileges;
 mod records;
 mod remounts;
