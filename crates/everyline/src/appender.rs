@@ -275,7 +275,15 @@ impl Appender {
                     *accepted = true;
                     let result = engine.settle(level, mark, &self.options);
                     let leaves = engine.env.is_lost() && !engine.must_stay();
-                    return if leaves { self.move_on(engine, level, mark) } else { result };
+                    if !leaves {
+                        return result;
+                    }
+                    if engine.reached(mark) || !engine.env.directory_is_removed() {
+                        return self.move_on(engine, level, mark);
+                    }
+                    // Nobody can write it there any more, so here is the one that will.
+                    *accepted = false;
+                    self.leave(&engine);
                 }
             }
         }
