@@ -321,7 +321,17 @@ impl Appender {
                         Err(e) => return Err(e),
                     };
                     *accepted = true;
-                    return self.settle_on(engine, level, mark);
+                    let result = engine.settle(level, mark, &self.options);
+                    let leaves = engine.env.is_lost() && !engine.must_stay();
+                    if !leaves {
+                        return result;
+                    }
+                    if engine.reached(mark) || !engine.env.directory_is_removed() {
+                        return self.move_on(engine, level, mark);
+                    }
+                    // Nobody can write it there any more, so here is the one that will.
+                    *accepted = false;
+                    self.leave(&engine);
                 }
             }
         }

@@ -717,6 +717,10 @@ impl Engine {
         let started = Instant::now();
         // A wait that ran out just now is not paid a second time.
         let gave_up = self.has_given_up();
+        if self.env.directory_is_removed() {
+            // What it holds went with it; to wait for a file in it would be to wait for ever.
+            return Ok(());
+        }
         let result = match gave_up {
             true => Ok(()),
             false if self.env.is_moved() => self.leave_moved(by),

@@ -154,6 +154,12 @@ impl Real {
         !self.lost.load(Ordering::Relaxed) && self.control.words().wishes.moved.load(Ordering::Relaxed) != 0
     }
 
+    /// True if the directory of the log was removed: nothing can be made in it any more, for nobody. (One that has another
+    /// name is as good as before.)
+    pub fn directory_is_removed(&self) -> bool {
+        self.directory().and_then(|directory| os::meta(directory, "")).is_ok_and(|(meta, _)| meta.links == 0)
+    }
+
     /// False: where the mapping does not keep our locks, somebody has closed the descriptors that do. To everybody else
     /// this process is dead; its slot may be another's by now. Asked before anything is published or written.
     #[inline]

@@ -2,7 +2,9 @@
 
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use everyline::Appender;
 
 use crate::support::{Dir, Shared, assert_exactly, fork, odd_len, record, seen, until};
 
@@ -232,4 +234,33 @@ fn of_two_files_that_were_deleted_one_after_the_other_both_are_rescued() {
     first.join();
     log.append(b"c\n").unwrap();
     assert_eq!(dir.text().matches("accepted").count(), 1, "{:?}", dir.text());
+}
+
+#[test]
+fn a_directory_that_is_removed_and_made_anew_holds_no_call_up_and_costs_it_no_record() {
+    let top = Dir::new();
+    let folder = top.file("logs");
+    let path = folder.join("app.log");
+    std::fs::create_dir(&folder).unwrap();
+    let log = Appender::builder(&path).wait(Duration::from_secs(40)).open().unwrap();
+    log.append(b"before\n").unwrap();
+    let started = Instant::now();
+    for round in 0..3 {
+        std::fs::remove_dir_all(&folder).unwrap();
+        std::fs::create_dir(&folder).unwrap();
+        // Noticed within 100 ms of activity; what is written until then goes with the old directory.
+        let mut number = 0;
+        while !path.exists() {
+            number += 1;
+            log.append(format!("round {round} number {number}\n").as_bytes()).unwrap();
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        log.append(b"after\n").unwrap();
+        // The record of the call that has noticed is the first in the new file.
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text, format!("round {round} number {number}\nafter\n"));
+    }
+    // Only a hang: nothing is waited for in a directory in which nothing can be made any more.
+    assert!(started.elapsed() < Duration::from_secs(30), "{:?}", started.elapsed());
+    assert_eq!(log.counters().failed, 0);
 }
